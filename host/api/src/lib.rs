@@ -1,0 +1,1 @@
+//! The REST API that speaks the Kubernetes API conventions.

@@ -1,0 +1,1 @@
+//! What: claim, request, plan, act, complete.

@@ -1,0 +1,73 @@
+//! Target clusters: observe, apply, prune, health, drift watches.
+//!
+//! The only place that speaks to a target. It decides nothing: the controller says what is to be applied or removed and in which order, this crate
+//! does one object at a time and tells truthfully what the target said. Also gives the command line its client.
+
+mod apply;
+mod error;
+mod health;
+mod path;
+mod target;
+mod watch;
+
+use serde_json::Value;
+
+pub use error::Error;
+pub use health::{Health, health};
+pub use kube;
+pub use path::project;
+pub use target::Target;
+pub use watch::{Watches, WatchScope};
+
+/// Names an object on a target.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reference {
+    /// `apps/v1`, `v1`
+    pub api_version: String,
+    /// `Deployment`
+    pub kind: String,
+    /// None for cluster-scoped kinds.
+    pub namespace: Option<String>,
+    /// metadata.name
+    pub name: String,
+}
+
+/// Who applies: goes into labels, annotations and the field manager.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// uid of the control-plane object: label `threeport.dev/owner-uid`, and with it the field manager `threeport-<uid>`.
+    pub uid: String,
+    /// `kind.group/namespace/name` for people: annotation `threeport.dev/owner`.
+    pub name: String,
+    /// Of the run: annotation `threeport.dev/epoch`. An apply over a newer one is refused with [`Error::Fenced`].
+    pub epoch: u64,
+}
+
+/// How to apply one manifest.
+#[derive(Clone, Debug, Default)]
+pub struct ApplyOptions {
+    /// Take over an object that exists and has no owner of ours.
+    pub adopt: bool,
+    /// Other owners may contribute: no ownership check, no forcing.
+    pub shared: bool,
+}
+
+/// What an apply did.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// The live object after it.
+    pub live: Value,
+    /// False when the target's resourceVersion did not move.
+    pub changed: bool,
+}
+
+/// What a removal did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// It is not there (any more).
+    Gone,
+    /// Deletion is asked for; it is still terminating.
+    Terminating,
+    /// What is there under that name is not ours (another uid or another owner): left alone.
+    NotOurs,
+}

@@ -1,0 +1,1 @@
+//! The bell over NATS JetStream.

@@ -1,0 +1,1 @@
+//! The bell inside one process.

@@ -1,0 +1,2 @@
+//! The `threeport` binary.
+fn main() {}

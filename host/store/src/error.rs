@@ -1,0 +1,48 @@
+//! What can go wrong, by what the caller can do about it.
+
+use crate::types::Key;
+
+/// Failures of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A precondition `absent` was not met.
+    #[error("{0} already exists")]
+    AlreadyExists(Key),
+    /// The object that was to be written is not there.
+    #[error("{0} not found")]
+    NotFound(Key),
+    /// The object changed since it was read: read it again and repeat.
+    #[error("{key} changed: expected {expected}, found {found}")]
+    Conflict {
+        /// The object.
+        key: Key,
+        /// The uid or resourceVersion that the caller asked for.
+        expected: String,
+        /// What is stored.
+        found: String,
+    },
+    /// The asked resourceVersion is older than the change log reaches, or newer than it is: list again.
+    #[error("resource version {asked} is not available: the log covers {oldest} to {newest}")]
+    Gone {
+        /// What was asked for.
+        asked: u64,
+        /// Oldest position kept.
+        oldest: u64,
+        /// Newest position.
+        newest: u64,
+    },
+    /// The lease is over or another host holds it: drop the result.
+    #[error("the lease of {uid} with epoch {epoch} is lost")]
+    LeaseLost {
+        /// The object's uid.
+        uid: String,
+        /// The epoch that was held.
+        epoch: u64,
+    },
+    /// The database refused or is not reachable. Nothing was written.
+    #[error("database: {0}")]
+    Database(String),
+    /// A stored row cannot be read: wrong key or damaged data.
+    #[error("stored data of {0} cannot be read: {1}")]
+    Corrupt(String, String),
+}

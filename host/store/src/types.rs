@@ -1,0 +1,189 @@
+//! Keys, objects, changes and writes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A collection: API group and plural name (`apps`/`deployments`). The core group is the empty string. Versions of a kind share it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Resource {
+    /// API group, empty for core.
+    pub group: Arc<str>,
+    /// Plural name in lower case.
+    pub plural: Arc<str>,
+}
+
+impl Resource {
+    /// A collection by group and plural.
+    pub fn new(group: impl Into<Arc<str>>, plural: impl Into<Arc<str>>) -> Self {
+        Self { group: group.into(), plural: plural.into() }
+    }
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.group.is_empty() { write!(f, "{}", self.plural) } else { write!(f, "{}.{}", self.plural, self.group) }
+    }
+}
+
+/// Where an object lives.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Key {
+    /// Its collection.
+    pub resource: Resource,
+    /// None for cluster-scoped kinds.
+    pub namespace: Option<Arc<str>>,
+    /// metadata.name
+    pub name: Arc<str>,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} \"{}/{}\"", self.resource, namespace, self.name),
+            None => write!(f, "{} \"{}\"", self.resource, self.name),
+        }
+    }
+}
+
+/// A stored object at one version. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// Where it lives.
+    pub key: Key,
+    /// metadata.uid
+    pub uid: Arc<str>,
+    /// Position of its last change in the change log; also in the body as `metadata.resourceVersion`.
+    pub resource_version: u64,
+    /// The whole object as JSON, in the clear.
+    pub body: Bytes,
+}
+
+impl Object {
+    /// The body, parsed. A stored body always parses.
+    pub fn value(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+}
+
+/// What a change did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// Created.
+    Added,
+    /// Updated.
+    Modified,
+    /// Removed; the object is as it was last, at the resourceVersion of its removal.
+    Deleted,
+}
+
+/// One entry of the change log.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// What happened.
+    pub kind: ChangeKind,
+    /// The object after it (before it, for a removal), carrying the change's resourceVersion.
+    pub object: Object,
+    /// The body before a modification: selectors need it to tell "left the selection".
+    pub previous: Option<Bytes>,
+}
+
+/// Which objects. Selectors are the API's business.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// The collection.
+    pub resource: Resource,
+    /// None: all namespaces.
+    pub namespace: Option<Arc<str>>,
+}
+
+/// One page of a list.
+#[derive(Clone, Debug)]
+pub struct ListQuery {
+    /// Which objects.
+    pub scope: Scope,
+    /// At most this many; None: all.
+    pub limit: Option<usize>,
+    /// Go on after this object, ...
+    pub after: Option<(Option<Arc<str>>, Arc<str>)>,
+    /// ... as of this resourceVersion. [`Error::Gone`](crate::Error::Gone) when the log no longer reaches it.
+    pub at: Option<u64>,
+}
+
+/// A page, ordered by namespace and name.
+#[derive(Clone, Debug)]
+pub struct List {
+    /// The objects.
+    pub items: Vec<Object>,
+    /// The snapshot this page is of.
+    pub resource_version: u64,
+    /// How many follow after this page.
+    pub remaining: usize,
+}
+
+/// What must hold for a write to happen; checked in its transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    /// There is no such object ([`AlreadyExists`](crate::Error::AlreadyExists)).
+    Absent,
+    /// It is there ([`NotFound`](crate::Error::NotFound)), and matches what is given ([`Conflict`](crate::Error::Conflict)).
+    Present {
+        /// Its uid.
+        uid: Option<Arc<str>>,
+        /// Its resourceVersion.
+        resource_version: Option<u64>,
+    },
+}
+
+/// A reference from the written object to another, which need not exist yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edge {
+    /// What it points at.
+    pub to: Key,
+    /// `target`, `requires` or `uses`; see the contract in `wit/`.
+    pub role: String,
+    /// JSON path of the field that says so.
+    pub field: String,
+}
+
+/// Urgency of work: claims go class by class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// A user changed or deleted it.
+    User = 0,
+    /// Something it depends on changed.
+    Dependency = 1,
+    /// What it put on a target drifted or moved on.
+    Drift = 2,
+    /// Periodic.
+    Resync = 3,
+}
+
+/// One step of a transaction.
+#[derive(Clone, Debug)]
+pub enum Op {
+    /// Writes an object. The store sets `metadata.resourceVersion` and nothing else; a body equal to the stored one changes nothing.
+    Put {
+        /// Where.
+        key: Key,
+        /// The complete object with metadata.uid.
+        body: Value,
+        /// What must hold.
+        precondition: Precondition,
+        /// Replaces its references; None leaves them.
+        edges: Option<Vec<Edge>>,
+        /// Makes its work item due now, in this class (creates the item if need be); None: no reconciler has to look.
+        wake: Option<Class>,
+    },
+    /// Removes an object with its work item, references, inventory and carried state. Objects that refer to it are woken.
+    Remove {
+        /// Where.
+        key: Key,
+        /// What must hold.
+        precondition: Precondition,
+    },
+}

@@ -1,0 +1,93 @@
+//! Work items: what is due, who holds it, what came of it.
+//!
+//! One row for each object that has a reconciler. `wanted` counts the reasons to look, `done` is the `wanted` that the last completed run saw.
+//! Work exists when `due_at <= now`; an expired lease needs no write because `due_at` stays in the past. The epoch rises with every claim and
+//! fences every effect of the run.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::types::{Class, Object, Op};
+
+/// What was applied where; the truth about what must be removed one day.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InventoryEntry {
+    /// The target, as `apiVersion/kind/namespace/name` of the object that publishes the connection.
+    pub target: String,
+    /// apiVersion of the manifest.
+    pub api_version: String,
+    /// Kind of the manifest.
+    pub kind: String,
+    /// Namespace on the target.
+    pub namespace: Option<String>,
+    /// Name on the target.
+    pub name: String,
+    /// uid on the target; None while the apply is only intended.
+    pub uid: Option<String>,
+    /// Order of application, reverse order of removal.
+    pub stage: i32,
+    /// What the controller needs to tell "unchanged" and "drifted" apart. Opaque here.
+    pub state: Value,
+}
+
+/// A claimed work item with all that a run needs.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The object as of the claim.
+    pub object: Object,
+    /// Fences every effect of this run.
+    pub epoch: u64,
+    /// Owner name the claim was made with.
+    pub owner: Arc<str>,
+    /// The `wanted` this run answers.
+    pub wanted: u64,
+    /// Failed runs in a row.
+    pub attempts: u32,
+    /// Why it is due.
+    pub class: Class,
+    /// Monotonic end of the lease, measured from before the claim was sent.
+    pub expires: Instant,
+    /// When it became due, for the latency histogram: age at the moment of the claim.
+    pub waited: Duration,
+    /// What the last accepted run left: plugin memory, outputs, connection, watches. Opaque here.
+    pub carried: Value,
+    /// What is on targets because of this object.
+    pub inventory: Vec<InventoryEntry>,
+}
+
+/// What came of a run, written in one transaction and only if the lease still holds.
+#[derive(Clone, Debug, Default)]
+pub struct Completion {
+    /// Replaces `.status` of the object as it is by then; nothing is written where it is equal.
+    pub status: Option<Value>,
+    /// Removes this finalizer; the object goes when it was the last and deletion was asked for.
+    pub drop_finalizer: Option<String>,
+    /// Replaces the carried state.
+    pub carried: Option<Value>,
+    /// Replaces the inventory.
+    pub inventory: Option<Vec<InventoryEntry>>,
+    /// Other objects that are written along (events, definitions, children).
+    pub ops: Vec<Op>,
+    /// When to look again if nothing happens; None: only when something does.
+    pub next: Option<Duration>,
+    /// Class of that later look.
+    pub next_class: Option<Class>,
+    /// True counts the run as failed (`attempts + 1`), false resets.
+    pub failed: bool,
+    /// Makes the objects that refer to this one due, in class [`Class::Dependency`].
+    pub wake_dependants: bool,
+}
+
+/// What completing did.
+#[derive(Clone, Debug, Default)]
+pub struct Completed {
+    /// It was wanted again meanwhile and is due now.
+    pub due_again: bool,
+    /// uids of the dependants that were made due.
+    pub woken: Vec<Arc<str>>,
+    /// The object was removed by this completion.
+    pub removed: bool,
+}

@@ -1,0 +1,1 @@
+//! Adopts Kubernetes clusters.

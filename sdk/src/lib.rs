@@ -1,0 +1,1 @@
+//! Write a reconciler as a WebAssembly component.
