@@ -1,0 +1,54 @@
+//! Settings of the server: one flag each, with the environment variable of the same name.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+/// `threeport server`
+#[derive(Args, Clone, Debug)]
+pub struct Server {
+    /// Where the state lives: database, blobs, certificates
+    #[arg(long, env = "THREEPORT_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where the encryption key, the token and the kubeconfig live; apart from the data, so that a copy of the data is no copy of the secrets
+    #[arg(long, env = "THREEPORT_CONFIG_DIR")]
+    pub config_dir: Option<PathBuf>,
+    /// Address of the API
+    #[arg(long, env = "THREEPORT_LISTEN", default_value = "127.0.0.1:7443")]
+    pub listen: SocketAddr,
+    /// Ring reconcilers through this NATS server (nats://host:port) instead of in process
+    #[arg(long, env = "THREEPORT_NATS")]
+    pub nats: Option<String>,
+    /// Reconciles that may run at a time
+    #[arg(long, env = "THREEPORT_SLOTS", default_value_t = 16)]
+    pub slots: usize,
+}
+
+/// `name` under the user's base directory for `kind`, as the XDG specification has it.
+fn base(variable: &str, fallback: &str) -> Result<PathBuf> {
+    if let Some(base) = std::env::var_os(variable).filter(|base| !base.is_empty()) {
+        return Ok(PathBuf::from(base).join("threeport"));
+    }
+    let home = std::env::var_os("HOME").context("HOME is not set: give --data-dir and --config-dir")?;
+    Ok(PathBuf::from(home).join(fallback).join("threeport"))
+}
+
+impl Server {
+    /// The data directory.
+    ///
+    /// # Errors
+    /// When none is given and the environment names no home.
+    pub fn data_dir(&self) -> Result<PathBuf> {
+        self.data_dir.clone().map_or_else(|| base("XDG_STATE_HOME", ".local/state"), Ok)
+    }
+
+    /// The directory of the key, the token and the kubeconfig.
+    ///
+    /// # Errors
+    /// When none is given and the environment names no home.
+    pub fn config_dir(&self) -> Result<PathBuf> {
+        self.config_dir.clone().map_or_else(|| base("XDG_CONFIG_HOME", ".config"), Ok)
+    }
+}

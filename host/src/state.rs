@@ -1,0 +1,95 @@
+//! What the server keeps in files beside the database: the encryption key, the token, the certificates.
+
+use std::fs::{self, OpenOptions};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+/// Makes a directory that only its owner can enter.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn private_dir(path: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("create the directory {}", path.display()))
+}
+
+/// Writes a file that only its owner can read, whole or not at all.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_private(path: &Path, content: &[u8]) -> Result<()> {
+    let temporary = path.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    };
+    write().with_context(|| format!("write {}", path.display()))
+}
+
+/// Reads a secret of `size` random bytes, hex in the file; makes it on first use.
+///
+/// # Errors
+/// When the file cannot be read or written, or holds something else.
+pub fn secret(path: &Path, size: usize) -> Result<Vec<u8>> {
+    match fs::read_to_string(path) {
+        Ok(text) => {
+            let bytes = decode_hex(text.trim())
+                .with_context(|| format!("{} does not hold hexadecimal digits", path.display()))?;
+            ensure!(bytes.len() == size, "{} holds {} bytes, expected {size}", path.display(), bytes.len());
+            Ok(bytes)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let mut bytes = vec![0; size];
+            fs::File::open("/dev/urandom")
+                .and_then(|mut source| source.read_exact(&mut bytes))
+                .context("read /dev/urandom")?;
+            write_private(path, encode_hex(&bytes).as_bytes())?;
+            Ok(bytes)
+        }
+        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+    }
+}
+
+/// Lower-case hexadecimal.
+pub fn encode_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn decode_hex(text: &str) -> Option<Vec<u8>> {
+    if !text.is_ascii() || text.len() % 2 != 0 {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_made_once_and_read_afterwards() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let first = secret(&path, 32).unwrap();
+        assert_eq!(first.len(), 32);
+        assert_eq!(secret(&path, 32).unwrap(), first);
+    }
+
+    #[test]
+    fn a_damaged_secret_is_refused_with_the_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        fs::write(&path, "not hex").unwrap();
+        assert!(secret(&path, 32).unwrap_err().to_string().contains(path.to_str().unwrap()));
+        fs::write(&path, "abcd").unwrap();
+        assert!(secret(&path, 32).unwrap_err().to_string().contains("2 bytes"));
+    }
+}
