@@ -10,14 +10,25 @@ mod path;
 mod target;
 mod watch;
 
+use std::fmt;
+
 use serde_json::Value;
 
-pub use error::Error;
-pub use health::{Health, health};
+pub use error::{Class, Error, FieldOwner};
+pub use health::{Health, State, health};
 pub use kube;
-pub use path::project;
-pub use target::Target;
-pub use watch::{Watches, WatchScope};
+pub use path::{get_path, project};
+pub use target::{Target, client};
+pub use watch::{WatchScope, Watches};
+
+/// On everything we apply: `app.kubernetes.io/managed-by=threeport`.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Label: uid of the owner.
+pub const OWNER_UID: &str = "threeport.dev/owner-uid";
+/// Annotation: the owner for people.
+pub const OWNER: &str = "threeport.dev/owner";
+/// Annotation: epoch of the run that last changed the object.
+pub const EPOCH: &str = "threeport.dev/epoch";
 
 /// Names an object on a target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,6 +41,25 @@ pub struct Reference {
     pub namespace: Option<String>,
     /// metadata.name
     pub name: String,
+}
+
+impl Reference {
+    /// The reference of a manifest or a live object; what is missing is an empty string, which no target accepts.
+    pub fn of(object: &Value) -> Reference {
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let namespace =
+            object.pointer("/metadata/namespace").and_then(Value::as_str).filter(|n| !n.is_empty()).map(str::to_owned);
+        Reference { api_version: text("/apiVersion"), kind: text("/kind"), namespace, name: text("/metadata/name") }
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} {}/{}", self.kind, namespace, self.name),
+            None => write!(f, "{} {}", self.kind, self.name),
+        }
+    }
 }
 
 /// Who applies: goes into labels, annotations and the field manager.
