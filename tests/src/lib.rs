@@ -1,1 +1,51 @@
-//! The test harness.
+//! The harness of the system tests: a real server process, a real Kubernetes with real pods, real kubectl.
+//!
+//! `tests/run` builds what is named in the environment and brings the cluster up; a missing piece is a failure that says so, never a skip.
+
+mod cluster;
+mod kubectl;
+mod proxy;
+mod server;
+mod wait;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+pub use cluster::Cluster;
+pub use kubectl::Kubectl;
+pub use proxy::Proxy;
+pub use server::Server;
+pub use wait::{condition, eventually};
+
+/// A path that `tests/run` exports.
+///
+/// # Errors
+/// When the variable is not set or names nothing.
+pub fn tool(variable: &str) -> Result<PathBuf> {
+    let path = PathBuf::from(
+        std::env::var_os(variable)
+            .with_context(|| format!("{variable} is not set: run this test through tests/run"))?,
+    );
+    anyhow::ensure!(
+        path.exists(),
+        "{variable} names {}, which is not there: run this test through tests/run",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// A plugin or hostile guest, as `plugins/build` left it.
+///
+/// # Errors
+/// When it was not built.
+pub fn guest(name: &str) -> Result<PathBuf> {
+    let path = tool("THREEPORT_GUESTS")?.join(format!("{name}.wasm"));
+    anyhow::ensure!(path.exists(), "{} is not there: run plugins/build", path.display());
+    Ok(path)
+}
+
+/// Name of the local cluster that `tests/run` brought up.
+fn cluster_name() -> Result<String> {
+    std::env::var("LOCALKUBE_NAME").context("LOCALKUBE_NAME is not set: run this test through tests/run")
+}

@@ -1,0 +1,8 @@
+//! The system tests: one binary, run by `tests/run`.
+
+mod crash;
+mod house;
+mod path;
+mod refusals;
+mod swap;
+mod target;

@@ -1,0 +1,164 @@
+//! One `threeport server` process with directories of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+
+use crate::{Kubectl, eventually, guest, tool};
+
+/// A running server. Dropping it kills the process.
+#[derive(Debug)]
+pub struct Server {
+    dir: TempDir,
+    process: Option<Child>,
+}
+
+impl Server {
+    /// Starts one on an empty data directory and waits until it answers.
+    ///
+    /// # Errors
+    /// When it does not come up; says its log.
+    pub async fn start() -> Result<Self> {
+        let mut server = Self { dir: tempfile::tempdir().context("make a directory")?, process: None };
+        server.boot(&[]).await?;
+        Ok(server)
+    }
+
+    /// Starts the process on the same directories again, under `wrapper` (a program and its arguments) if one is given.
+    ///
+    /// # Errors
+    /// When it does not come up; says its log.
+    pub async fn boot(&mut self, wrapper: &[&str]) -> Result<()> {
+        ensure!(self.process.is_none(), "the server runs already");
+        let _absent = std::fs::remove_file(self.kubeconfig());
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).context("open the log")?;
+        let binary = tool("THREEPORT")?;
+        let mut command = match wrapper.split_first() {
+            Some((program, args)) => {
+                let mut command = Command::new(program);
+                command.args(args).arg(binary);
+                command
+            }
+            None => Command::new(binary),
+        };
+        command
+            .args(["server", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(self.path("data"))
+            .arg("--config-dir")
+            .arg(self.path("config"));
+        self.process =
+            Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().context("start the server")?);
+        let ready = eventually("the server answers", Duration::from_secs(30), || async {
+            self.kubectl()?.run(&["get", "--raw", "/readyz"])
+        })
+        .await;
+        if let Err(error) = ready {
+            bail!("{error:#}\n{}", std::fs::read_to_string(self.log()).unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// kill -9, and waits until the process is gone.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut process = self.process.take().context("the server does not run")?;
+        process.kill().context("kill the server")?;
+        process.wait().context("wait for the server")?;
+        Ok(())
+    }
+
+    /// SIGTERM, and the exit code.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn stop(&mut self) -> Result<Option<i32>> {
+        let mut process = self.process.take().context("the server does not run")?;
+        ensure!(
+            Command::new("kill").arg(process.id().to_string()).status().context("run kill")?.success(),
+            "kill refused"
+        );
+        Ok(process.wait().context("wait for the server")?.code())
+    }
+
+    /// Process id.
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
+    /// kubectl for it.
+    ///
+    /// # Errors
+    /// When `tests/run` did not say where kubectl is.
+    pub fn kubectl(&self) -> Result<Kubectl> {
+        Kubectl::new(&self.kubeconfig())
+    }
+
+    /// A kube-rs client for it.
+    ///
+    /// # Errors
+    /// When the kubeconfig cannot be used.
+    pub async fn client(&self) -> Result<kube::Client> {
+        let kubeconfig = kube::config::Kubeconfig::read_from(self.kubeconfig()).context("read the kubeconfig")?;
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
+            .await
+            .context("use the kubeconfig")?;
+        kube::Client::try_from(config).context("make a client")
+    }
+
+    /// Runs `threeport ARGS` against it; gives exit code 0's output or fails with stderr.
+    ///
+    /// # Errors
+    /// When it exits with anything but 0.
+    pub fn threeport(&self, args: &[&str]) -> Result<String> {
+        let output = Command::new(tool("THREEPORT")?)
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig())
+            .args(args)
+            .output()
+            .context("start threeport")?;
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        ensure!(output.status.success(), "threeport {}: {stderr}{stdout}", args.join(" "));
+        Ok(stdout.into_owned())
+    }
+
+    /// Pushes the named guests and approves what they ask for.
+    ///
+    /// # Errors
+    /// When one does not come to serve.
+    pub fn push(&self, guests: &[&str]) -> Result<()> {
+        for name in guests {
+            let file = guest(name)?;
+            self.threeport(&["plugin", "push", file.to_str().context("path")?, "--approve-grants"])?;
+        }
+        Ok(())
+    }
+
+    /// Where its kubeconfig is.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.path("config/kubeconfig")
+    }
+
+    /// Where its log is.
+    pub fn log(&self) -> PathBuf {
+        self.path("server.log")
+    }
+
+    /// A path in the server's own directory.
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _gone = process.kill();
+            let _waited = process.wait();
+        }
+    }
+}
