@@ -4,26 +4,33 @@
 //! own limits, and whatever a guest does ends as a [`RunError`] or as data. Never acts on anything: what a guest may read it reads through the
 //! [`Capabilities`] that the caller hands in, what it wants done it says in a plan.
 
+mod answer;
 #[allow(missing_docs, unreachable_pub, reason = "generated from wit/, which documents it")]
 pub mod contract;
+mod descriptor;
+mod engine;
 mod error;
 mod grants;
+mod imports;
+mod inspect;
 mod registry;
 mod runtime;
+mod weigh;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 pub use contract::types::{
-    Child, Condition, Connection, Event, Failure, Manifest, Next, Object, ObjectRef, Observed, Plan, Problem, Request, Resolved, ResolvedObject,
-    Watch,
+    Child, Condition, Connection, Event, Failure, Manifest, Next, Object, ObjectRef, Observed, Plan, Problem, Request,
+    Resolved, ResolvedObject, Watch,
 };
 pub use contract::{Descriptor, Grant, Listing, Page, Query, Reference};
 pub use error::{LoadError, RunError};
 pub use grants::{Grants, KubernetesRule, StateRule, Verb};
+pub use imports::ClusterHandle;
 pub use registry::Registry;
-pub use runtime::{Plugin, Runtime};
+pub use runtime::{Moment, Plugin, Runtime, Usage};
 
 /// Ceilings of one run. Every one is enforced; exceeding it is a [`RunError`] that names it.
 #[derive(Clone, Debug)]

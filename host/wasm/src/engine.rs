@@ -1,0 +1,60 @@
+//! The engine's settings: pooled, copy-on-write, interrupted by epochs. `reference` figures for them are in the bench of this crate.
+
+use std::time::Duration;
+
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+
+use crate::Limits;
+
+/// How often a running guest can be interrupted.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Runs at a time. More wait for a place.
+pub(crate) const CONCURRENCY: usize = 256;
+
+pub(crate) fn engine(limits: &Limits) -> Result<Engine, wasmtime::Error> {
+    let concurrency = CONCURRENCY as u32;
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(concurrency)
+        .total_core_instances(4 * concurrency)
+        .total_memories(2 * concurrency)
+        .total_tables(2 * concurrency)
+        .total_stacks(concurrency)
+        .max_memory_size(limits.memory)
+        .max_unused_warm_slots(64)
+        .decommit_batch_size(16)
+        // Pages that stay resident are only cheap where the kernel can say which ones were written.
+        .linear_memory_keep_resident(128 << 10)
+        .table_keep_resident(16 << 10)
+        .pagemap_scan(Enabled::Auto);
+    let mut config = Config::new();
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .memory_init_cow(true)
+        .memory_reservation(limits.memory as u64)
+        .memory_guard_size(32 << 20)
+        .epoch_interruption(true)
+        .concurrency_support(false)
+        .max_wasm_stack(512 << 10)
+        .async_stack_size(2 << 20)
+        // The same input must give the same plan, on every machine.
+        .cranelift_nan_canonicalization(true)
+        .relaxed_simd_deterministic(true)
+        .wasm_memory64(false)
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable)
+        .generate_address_map(true);
+    Engine::new(&config)
+}
+
+/// Ticks until the last clone of the engine is gone.
+pub(crate) fn tick(engine: &Engine) -> std::io::Result<()> {
+    let engine = engine.weak();
+    std::thread::Builder::new().name("wasm-epoch".into()).spawn(move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(TICK);
+        }
+    })?;
+    Ok(())
+}

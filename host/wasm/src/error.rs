@@ -1,0 +1,149 @@
+//! What can go wrong with a guest, by what the reader can do about it.
+
+use std::time::Duration;
+
+/// A component that cannot be made a plugin. Nothing that serves is touched by it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LoadError {
+    /// The bytes are no component.
+    #[error(
+        "this is not a WebAssembly component ({0}); build the crate for wasm32-unknown-unknown and turn the module into a component with `threeport-component`, or push what `plugins/build` wrote"
+    )]
+    NotAComponent(String),
+    /// Larger than the host accepts.
+    #[error(
+        "the component has {found} bytes and this host accepts {limit}; build it in release mode with lto and without debug information"
+    )]
+    TooLarge {
+        /// Bytes of the component.
+        found: usize,
+        /// Bytes accepted.
+        limit: usize,
+    },
+    /// Built against another version of the contract, or for another world.
+    #[error(
+        "the component was built for {found} and this host speaks {wanted}; rebuild it with the SDK of this release"
+    )]
+    WrongContract {
+        /// What the host speaks.
+        wanted: String,
+        /// What the component was built for.
+        found: String,
+    },
+    /// It wants something from the host that no plugin gets.
+    #[error("the component imports {import}, which this host gives to no plugin; what a plugin may use is {allowed}")]
+    ForbiddenImport {
+        /// The offending import.
+        import: String,
+        /// What may be imported.
+        allowed: String,
+    },
+    /// It does not compile or link.
+    #[error("the component does not compile: {0}")]
+    Compile(String),
+    /// `describe` failed or gave something unusable.
+    #[error("the component's description is unusable: {0}")]
+    Describe(String),
+}
+
+impl LoadError {
+    /// The reason of the condition that reports it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NotAComponent(_) => "NotAComponent",
+            Self::TooLarge { .. } => "ComponentTooLarge",
+            Self::WrongContract { .. } => "WrongContract",
+            Self::ForbiddenImport { .. } => "ForbiddenImport",
+            Self::Compile(_) => "DoesNotCompile",
+            Self::Describe(_) => "BadDescription",
+        }
+    }
+}
+
+/// A run that gave no answer. The instance is gone with it; neighbours and the next run of the same object are not touched.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum RunError {
+    /// The guest trapped, as a panic does.
+    #[error(
+        "the plugin crashed: {message}; this is a fault of the plugin, roll it back or report it to its author{}",
+        at(backtrace)
+    )]
+    Trap {
+        /// The panic message where the SDK could pass it on, else the kind of trap.
+        message: String,
+        /// Guest functions, innermost first; empty when the component carries no names.
+        backtrace: String,
+    },
+    /// Out of time.
+    #[error(
+        "the plugin did not answer within {limit:?} (host calls included) and was stopped; it loops or its target is slow"
+    )]
+    Deadline {
+        /// Wall clock of a run.
+        limit: Duration,
+    },
+    /// Out of memory.
+    #[error("the plugin wanted more than {} MiB of memory and was stopped; list with a smaller page or fewer fields, or raise the limit", limit >> 20)]
+    Memory {
+        /// Bytes of linear memory.
+        limit: usize,
+    },
+    /// Too many host calls.
+    #[error(
+        "the plugin made more than {limit} host calls in one run and was stopped; use list where it gets one by one"
+    )]
+    HostCalls {
+        /// Calls of a run.
+        limit: u32,
+    },
+    /// Too many bytes through host calls and answer.
+    #[error("the plugin moved more than {} KiB between itself and the host in one run and was stopped; ask for fewer fields or answer with less", limit >> 10)]
+    HostBytes {
+        /// Bytes of a run.
+        limit: usize,
+    },
+    /// Too many handles.
+    #[error(
+        "the plugin holds more than {limit} open handles and was stopped; open each target once, and let go of what is done"
+    )]
+    Handles {
+        /// Handles at a time.
+        limit: usize,
+    },
+    /// Recursion without end.
+    #[error("the plugin ran out of stack and was stopped; it recurses too deeply{}", at(backtrace))]
+    StackOverflow {
+        /// The innermost guest functions.
+        backtrace: String,
+    },
+    /// The answer breaks the contract.
+    #[error("the plugin's answer breaks the contract: {0}; roll the plugin back or report it to its author")]
+    BadAnswer(String),
+    /// The host's own fault while it served the guest.
+    #[error("the host failed while it served the plugin: {0}; please report this")]
+    Host(String),
+}
+
+impl RunError {
+    /// The reason of the condition that reports it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Trap { .. } => "PluginCrashed",
+            Self::Deadline { .. } => "PluginDeadlineExceeded",
+            Self::Memory { .. } => "PluginMemoryExceeded",
+            Self::HostCalls { .. } => "PluginHostCallsExceeded",
+            Self::HostBytes { .. } => "PluginHostBytesExceeded",
+            Self::Handles { .. } => "PluginHandlesExceeded",
+            Self::StackOverflow { .. } => "PluginStackOverflow",
+            Self::BadAnswer(_) => "PluginBadAnswer",
+            Self::Host(_) => "PluginHostFailed",
+        }
+    }
+}
+
+fn at(backtrace: &str) -> String {
+    match backtrace.lines().next() {
+        Some(frame) if !frame.is_empty() => format!(" (in {frame})"),
+        _ => String::new(),
+    }
+}
