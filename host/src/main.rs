@@ -10,7 +10,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "threeport", version, about = "Deploys and runs software: clusters, ingress, TLS, RPC nodes and workloads, asked for through one API")]
+#[command(
+    name = "threeport",
+    version,
+    about = "Deploys and runs software: clusters, ingress, TLS, RPC nodes and workloads, asked for through one API"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -1,0 +1,103 @@
+//! `threeport server`: composes store, bell, controller and API, and stops them in order.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use threeport_controller::Controller;
+use threeport_scheduler::{Bell, Listener, jetstream, local};
+use threeport_store::{Key32, Store};
+use threeport_wasm::{Limits, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::{config, state, telemetry};
+
+/// Runs the server until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start; the message names the file, the address or the setting.
+pub async fn run(config: config::Server) -> Result<()> {
+    telemetry::init();
+    // The only provider that is linked; an error means that it is installed already.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let (data, settings) = (config.data_dir()?, config.config_dir()?);
+    state::private_dir(&data)?;
+    state::private_dir(&settings)?;
+
+    let store = open_store(&data, &settings).await?;
+    let (bell, listener) = bell(&config).await?;
+    let runtime = Runtime::new(Limits::default()).context("set up the plugin sandbox")?;
+    let mut controller_config = threeport_controller::Config::new(owner()?);
+    controller_config.slots = config.slots;
+    let controller = Controller::new(controller_config, store.clone(), bell.clone(), listener, runtime);
+
+    let token = state::encode_hex(&state::secret(&settings.join("token"), 32)?);
+    let pki = threeport_api::pki::load_or_create(&data.join("pki"), &config.listen.ip().to_string())
+        .context("prepare the certificates")?;
+    let (stop, stopped) = watch::channel(false);
+    let api_config = threeport_api::Config::new(config.listen, token.clone(), pki.tls());
+    let served = threeport_api::serve(api_config, store.clone(), bell, wait_for(stopped.clone())).await?;
+    let address = served.address();
+    let kubeconfig = threeport_api::kubeconfig(&format!("https://{address}"), pki.ca_pem(), &token);
+    state::write_private(&settings.join("kubeconfig"), kubeconfig.as_bytes())?;
+    tracing::info!(%address, kubeconfig = %settings.join("kubeconfig").display(), "serving");
+
+    let reconciling = tokio::spawn(controller.run(stopped));
+    signalled().await?;
+    tracing::info!("stopping: no new claims, runs under way finish");
+    stop.send_replace(true);
+    reconciling.await.context("the controller broke")?;
+    // Watches are open-ended: they are cut when the grace time is over.
+    let _timed_out = tokio::time::timeout(Duration::from_secs(5), served.finished()).await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn open_store(data: &Path, settings: &Path) -> Result<Store> {
+    let key = state::secret(&settings.join("encryption.key"), 32)?;
+    let key: [u8; 32] = key.try_into().map_err(|_wrong| anyhow!("the encryption key is not 32 bytes long"))?;
+    let path = data.join("threeport.db");
+    Store::open(threeport_store::Config::new(&path, Key32::new(key)))
+        .await
+        .with_context(|| format!("open {}", path.display()))
+}
+
+async fn bell(config: &config::Server) -> Result<(Arc<dyn Bell>, Box<dyn Listener>)> {
+    match &config.nats {
+        None => {
+            let (bell, listener) = local::bell();
+            Ok((Arc::new(bell), Box::new(listener)))
+        }
+        Some(url) => {
+            let (bell, listener) = jetstream::connect(jetstream::Config::new(url.clone()))
+                .await
+                .with_context(|| format!("connect to NATS at {url}"))?;
+            Ok((Arc::new(bell), Box::new(listener)))
+        }
+    }
+}
+
+/// A name that no other process has or will have: claims are made with it.
+fn owner() -> Result<String> {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let start =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).context("the clock stands before 1970")?;
+    Ok(format!("{}-{}-{}", host.trim(), std::process::id(), start.as_nanos()))
+}
+
+async fn wait_for(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a stop as well.
+    let _stop = stopped.wait_for(|stop| *stop).await;
+}
+
+async fn signalled() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    tokio::select! {
+        _terminate = terminate.recv() => {}
+        _interrupt = interrupt.recv() => {}
+    }
+    Ok(())
+}
