@@ -1,0 +1,103 @@
+// Package cluster starts, inspects and ends one-node Kubernetes clusters on this machine.
+//
+// A cluster owns: a network namespace joined to ours by a veth pair, a mount namespace that lives as long as its
+// processes, a cgroup subtree that every process of it (those of its pods too) is born in, a state directory, and a record
+// in /run/localkube. All are found by the cluster's name alone, so that [Down] works after any crash, and nothing else of
+// the machine is touched.
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+)
+
+// ErrNotRunning is returned where a running cluster is needed and there is none of that name.
+var ErrNotRunning = errors.New("cluster is not running")
+
+// Cluster names what belongs to one cluster. It is derived, holds nothing open and may be copied.
+type Cluster struct {
+	// Name is unique on this machine.
+	Name string
+	// Dir holds the cluster's state: certificates, configuration, etcd's and containerd's data, logs.
+	Dir string
+	// Number picks its addresses: 10.200.Number.0/30.
+	Number int
+}
+
+// Cluster networks. Each cluster has a network namespace of its own, so all may use the same ones.
+const (
+	podCIDR      = "10.88.0.0/16"
+	serviceCIDR  = "10.96.0.0/16"
+	apiServiceIP = "10.96.0.1"
+	dnsServiceIP = "10.96.0.10"
+)
+
+// maxDir keeps the longest socket path, kubelet/device-plugins/kubelet.sock, under the 108 bytes of sockaddr_un.
+const maxDir = 107 - len("/kubelet/device-plugins/kubelet.sock")
+
+var validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$`)
+
+// CheckName refuses a name that cannot be part of a node's, a cgroup's and a file's name.
+func CheckName(name string) error {
+	if !validName.MatchString(name) {
+		return fmt.Errorf("cluster name %q: use at most 20 lower case letters, digits and dashes", name)
+	}
+	return nil
+}
+
+// DefaultDir is where the state of a cluster goes when nobody says otherwise.
+func DefaultDir(name string) (string, error) {
+	base := os.Getenv("THREEPORT_STATE")
+	if base == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return "", err
+		}
+		base = filepath.Join(home, ".local/state/threeport")
+	}
+	return filepath.Abs(filepath.Join(base, "localkube", name))
+}
+
+func checkDir(dir string) error {
+	if len(dir) > maxDir {
+		return fmt.Errorf("state directory %s is too long for the sockets in it: name one of at most %d characters with --dir", dir, maxDir)
+	}
+	return nil
+}
+
+// Node is the name of the cluster's node.
+func (c Cluster) Node() string { return c.Name + "-node" }
+
+// HostAddress is our end of the veth pair.
+func (c Cluster) HostAddress() string { return fmt.Sprintf("10.200.%d.1", c.Number) }
+
+// NodeAddress is the cluster's end: its API server, its node, its NodePorts.
+func (c Cluster) NodeAddress() string { return fmt.Sprintf("10.200.%d.2", c.Number) }
+
+// Server is the URL of the API server.
+func (c Cluster) Server() string { return "https://" + c.NodeAddress() + ":6443" }
+
+// Kubeconfig is the administrator's kubeconfig file.
+func (c Cluster) Kubeconfig() string { return c.path("kubeconfig") }
+
+// Log is the file a component writes to.
+func (c Cluster) Log(component string) string { return c.path("log", component+".log") }
+
+func (c Cluster) path(parts ...string) string {
+	return filepath.Join(append([]string{c.Dir}, parts...)...)
+}
+
+func (c Cluster) containerdSocket() string { return c.path("containerd.sock") }
+
+// cgroup is the cluster's subtree, relative to the root of each hierarchy; the processes of the node itself are in
+// cgroup()/system, the pods in cgroup()/kubepods.
+func (c Cluster) cgroup() string { return "localkube/" + c.Name }
+
+// netns is the name of the network namespace, as `ip netns` knows it.
+func (c Cluster) netns() string { return "localkube-" + c.Name }
+
+// link is our end of the veth pair. Its name holds the number, names of links being short.
+func (c Cluster) link() string { return fmt.Sprintf("lk%d", c.Number) }
