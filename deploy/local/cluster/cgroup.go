@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cgroups are the machine's cgroup hierarchies: one with version 2, one for each controller with version 1. On a machine
-// that mounts both, version 1 has the controllers and counts.
+// cgroups are the machine's cgroup hierarchies: one with version 2, one for each controller with version 1. Some machines
+// mount both: then version 1 has the controllers, and runc makes cgroups in all.
 type cgroups struct {
 	// roots are the mount points.
 	roots []string
@@ -44,6 +44,7 @@ func parseCgroups(mounts string) (cgroups, error) {
 		}
 		switch point, options := fields[1], strings.Split(fields[3], ","); {
 		case fields[2] == "cgroup2":
+			found.roots = append(found.roots, point)
 			second = point
 		case fields[2] == "cgroup":
 			found.roots = append(found.roots, point)
