@@ -4,11 +4,25 @@
 //! it is decided by `api` (users' writes) and `controller` (what was done about them). One rule holds everywhere: whatever is acknowledged is
 //! on disk, and whatever must happen because of a write is a row committed with it (law 1: the row is the queue).
 
+mod body;
+mod config;
+mod crypt;
 mod error;
+mod group;
+mod layer;
 pub mod lifecycle;
+mod queue;
+mod sqlite;
+mod state;
+mod store;
 pub mod types;
+mod watch;
 pub mod work;
 
+pub use config::{Config, Key32};
 pub use error::Error;
+pub use queue::QueueStats;
+pub use store::Store;
 pub use types::*;
+pub use watch::Watch;
 pub use work::*;

@@ -1,0 +1,221 @@
+//! A group of requests on its way into one transaction. Everything is decided here, in memory, against the committed state and the group so
+//! far; the engine then writes what came of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::body::Body;
+use crate::error::Error;
+use crate::layer::{Draft, InventoryWrite, Layer, Step};
+use crate::lifecycle;
+use crate::queue::{Queue, span};
+use crate::state::{Entry, State};
+use crate::types::{Class, Object};
+use crate::work::{Claim, Completed, Completion, InventoryEntry};
+
+/// Requests that are committed together.
+pub(crate) struct Group<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) queue: &'a mut Queue,
+    pub(crate) layer: Layer,
+    pub(crate) next_id: i64,
+    pub(crate) now: i64,
+}
+
+/// A claimed item before its carried state and inventory are read.
+pub(crate) struct Picked {
+    pub(crate) id: i64,
+    pub(crate) claim: Claim,
+}
+
+impl Group<'_> {
+    fn draft(&self) -> Draft<'_> {
+        Draft { state: self.state, group: &self.layer, mine: Layer::default(), next_id: self.next_id }
+    }
+
+    /// Makes a request's changes part of the group.
+    fn accept(&mut self, mut mine: Layer) {
+        let wakes = std::mem::take(&mut mine.wakes);
+        for wake in wakes {
+            if mine.removed.contains(&wake.id) {
+                continue;
+            }
+            if let Some(key) = &wake.create {
+                self.queue.ensure(wake.id, key);
+            }
+            self.queue.wake(wake.id, wake.class, self.now);
+        }
+        for id in &mine.removed {
+            self.queue.remove(*id);
+        }
+        self.layer.absorb(mine);
+    }
+
+    /// All steps or none.
+    pub(crate) fn write(&mut self, steps: &[Step]) -> Result<Vec<Object>, Error> {
+        let mut draft = self.draft();
+        let objects = steps.iter().map(|step| draft.apply(step)).collect::<Result<_, _>>()?;
+        let mine = draft.mine;
+        self.accept(mine);
+        Ok(objects)
+    }
+
+    pub(crate) fn claim(&mut self, owner: &Arc<str>, ttl: Duration, limit: usize, sent: Instant) -> Vec<Picked> {
+        let ids = self.queue.claim(owner, ttl, limit, self.now);
+        let draft = self.draft();
+        let picked = ids.into_iter().filter_map(|id| {
+            let work = self.queue.get(id)?;
+            let entry = draft.get(&work.key)?;
+            let waited = work.due_at.and_then(|due_at| u64::try_from(self.now - due_at).ok()).unwrap_or(0);
+            let claim = Claim {
+                object: entry.object.clone(),
+                epoch: work.epoch,
+                owner: owner.clone(),
+                wanted: work.wanted,
+                attempts: work.attempts,
+                class: work.class,
+                expires: sent + ttl,
+                waited: Duration::from_micros(waited),
+                carried: Value::Null,
+                inventory: Vec::new(),
+            };
+            Some(Picked { id, claim })
+        });
+        picked.collect()
+    }
+
+    /// The object of a lease that still holds, as it is now.
+    fn held(&self, draft: &Draft<'_>, claim: &Claim) -> Result<Entry, Error> {
+        let entry = draft.get(&claim.object.key).filter(|entry| entry.object.uid == claim.object.uid);
+        let holds = |entry: &&Entry| {
+            let work = self.queue.get(entry.id);
+            work.is_some_and(|work| work.owner.as_ref() == Some(&claim.owner) && work.epoch == claim.epoch)
+        };
+        let lost = || Error::LeaseLost { uid: claim.object.uid.to_string(), epoch: claim.epoch };
+        entry.filter(holds).cloned().ok_or_else(lost)
+    }
+
+    /// Prolongs leases; tells which are lost.
+    pub(crate) fn renew(&mut self, owner: &str, leases: &[(Arc<str>, u64)], ttl: Duration) -> Vec<Arc<str>> {
+        let mut lost = Vec::new();
+        for (uid, epoch) in leases {
+            let id = self.draft().id_of(uid);
+            let held = |work: &&crate::queue::Work| work.owner.as_deref() == Some(owner) && work.epoch == *epoch;
+            match id.filter(|id| self.queue.get(*id).as_ref().is_some_and(held)) {
+                Some(id) => self.queue.update(id, |work| work.until = self.now.saturating_add(span(ttl))),
+                None => lost.push(uid.clone()),
+            }
+        }
+        lost
+    }
+
+    pub(crate) fn intend(&mut self, claim: &Claim, entries: Vec<InventoryEntry>) -> Result<(), Error> {
+        let entry = self.held(&self.draft(), claim)?;
+        self.layer.inventory.push((entry.id, InventoryWrite::Extend(entries)));
+        Ok(())
+    }
+
+    pub(crate) fn release(&mut self, claim: &Claim) -> Result<(), Error> {
+        let entry = self.held(&self.draft(), claim)?;
+        self.queue.update(entry.id, |work| work.owner = None);
+        Ok(())
+    }
+
+    /// Wakes what has a work item; tells which those were.
+    pub(crate) fn wake(&mut self, uids: &[Arc<str>], class: Class) {
+        for uid in uids {
+            if let Some(id) = self.draft().id_of(uid) {
+                self.queue.wake(id, class, self.now);
+            }
+        }
+    }
+
+    pub(crate) fn complete(
+        &mut self,
+        claim: &Claim,
+        completion: &Completion,
+        steps: &[Step],
+    ) -> Result<Completed, Error> {
+        let mut draft = self.draft();
+        let id = self.held(&draft, claim)?.id;
+        for step in steps {
+            draft.apply(step)?;
+        }
+        let key = &claim.object.key;
+        // The steps may have written or even removed the object itself.
+        let newest = draft.get(key).filter(|entry| entry.id == id).cloned();
+        let mut removed = newest.is_none();
+        if let Some(entry) = newest {
+            removed = finish(&mut draft, &entry, completion)?;
+        }
+        if !removed {
+            if let Some(carried) = &completion.carried {
+                draft.mine.carried.insert(id, carried.to_string().into_bytes());
+            }
+            if let Some(inventory) = &completion.inventory {
+                draft.mine.inventory.push((id, InventoryWrite::Replace(inventory.clone())));
+            }
+        }
+        let woken = match completion.wake_dependants {
+            true if !removed => draft.wake_referrers(key),
+            _ if removed => draft.referrers(key),
+            _ => Vec::new(),
+        };
+        let mine = draft.mine;
+        self.accept(mine);
+        self.settle(id, claim, completion);
+        let draft = self.draft();
+        let uid = |id: i64| Some(draft.get(&self.queue.get(id)?.key)?.object.uid.clone());
+        let due_again = self.queue.get(id).is_some_and(|work| work.wanted != work.done);
+        Ok(Completed { due_again, woken: woken.into_iter().filter_map(uid).collect(), removed })
+    }
+
+    /// Ends the lease and says when to look again.
+    fn settle(&mut self, id: i64, claim: &Claim, completion: &Completion) {
+        let now = self.now;
+        self.queue.update(id, |work| {
+            work.owner = None;
+            work.done = claim.wanted;
+            work.attempts = if completion.failed { work.attempts.saturating_add(1) } else { 0 };
+            if work.wanted == claim.wanted {
+                work.due_at = completion.next.map(|next| now.saturating_add(span(next)));
+                work.class = completion.next_class.unwrap_or(Class::Resync);
+            } else {
+                work.due_at = Some(now);
+            }
+        });
+    }
+}
+
+/// Writes a completion into the object as it is by now; true if that removed it.
+fn finish(draft: &mut Draft<'_>, entry: &Entry, completion: &Completion) -> Result<bool, Error> {
+    if completion.status.is_none() && completion.drop_finalizer.is_none() {
+        return Ok(false);
+    }
+    let mut value = entry.object.value();
+    let mut changed = false;
+    if let Some(status) = &completion.status
+        && value.get("status").unwrap_or(&Value::Null) != status
+    {
+        match status {
+            Value::Null => drop(value.as_object_mut().map(|object| object.remove("status"))),
+            status => value["status"] = status.clone(),
+        }
+        changed = true;
+    }
+    if let Some(finalizer) = &completion.drop_finalizer {
+        changed |= lifecycle::drop_finalizer(&mut value, finalizer);
+    }
+    let gone = completion.drop_finalizer.is_some() && lifecycle::finished(&value);
+    if changed || gone {
+        let body = Body::new(&entry.object.key, value)?;
+        if gone {
+            draft.remove(entry, &body);
+        } else {
+            draft.modify(entry, &body, false);
+        }
+    }
+    Ok(gone)
+}

@@ -1,0 +1,299 @@
+//! The work items in memory: what is due, in which class, for which namespace, and who holds it. The writer changes it and writes every
+//! changed item as a row in the same transaction; after a failed transaction it is read again from the rows.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::types::{Class, Key};
+
+/// Microseconds since 1970.
+pub(crate) fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, micros)
+}
+
+/// For adding to times: never overflows into the past.
+pub(crate) fn span(duration: Duration) -> i64 {
+    micros(duration).min(i64::MAX / 4)
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+const CLASSES: [Class; 4] = [Class::User, Class::Dependency, Class::Drift, Class::Resync];
+
+pub(crate) fn class(number: i64) -> Class {
+    CLASSES.get(usize::try_from(number).unwrap_or(usize::MAX)).copied().unwrap_or(Class::Resync)
+}
+
+/// A work item.
+#[derive(Clone, Debug)]
+pub(crate) struct Work {
+    pub(crate) key: Key,
+    pub(crate) wanted: u64,
+    pub(crate) done: u64,
+    pub(crate) class: Class,
+    pub(crate) due_at: Option<i64>,
+    pub(crate) attempts: u32,
+    pub(crate) owner: Option<Arc<str>>,
+    pub(crate) epoch: u64,
+    pub(crate) until: i64,
+}
+
+impl Work {
+    pub(crate) fn new(key: Key) -> Self {
+        let class = Class::Resync;
+        Self { key, wanted: 0, done: 0, class, due_at: None, attempts: 0, owner: None, epoch: 0, until: 0 }
+    }
+}
+
+/// What is due and what is leased, for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueStats {
+    /// Items due now and held by nobody.
+    pub depth: usize,
+    /// The same by class, in the order of [`Class`].
+    pub by_class: [usize; 4],
+    /// How long the oldest of them has been due.
+    pub oldest: Duration,
+    /// Items held by a lease that has not run out.
+    pub leased: usize,
+    /// All items.
+    pub items: usize,
+}
+
+type Due = BTreeSet<(i64, i64)>;
+
+#[derive(Default)]
+pub(crate) struct Queue {
+    items: HashMap<i64, Work>,
+    /// Free items by class and namespace, by due time.
+    due: [BTreeMap<Option<Arc<str>>, Due>; 4],
+    /// All free items by due time.
+    timeline: Due,
+    /// Held items by the end of their lease.
+    leases: BTreeSet<(i64, i64)>,
+    dirty: HashSet<i64>,
+}
+
+impl Queue {
+    pub(crate) fn get(&self, id: i64) -> Option<&Work> {
+        self.items.get(&id)
+    }
+
+    /// Puts an item in as it was stored.
+    pub(crate) fn load(&mut self, id: i64, work: Work) {
+        self.index(id, &work);
+        self.items.insert(id, work);
+    }
+
+    fn index(&mut self, id: i64, work: &Work) {
+        if work.owner.is_some() {
+            self.leases.insert((work.until, id));
+        } else if let Some(due_at) = work.due_at {
+            self.timeline.insert((due_at, id));
+            self.due[work.class as usize].entry(work.key.namespace.clone()).or_default().insert((due_at, id));
+        }
+    }
+
+    fn unindex(&mut self, id: i64, work: &Work) {
+        if work.owner.is_some() {
+            self.leases.remove(&(work.until, id));
+        } else if let Some(due_at) = work.due_at {
+            self.timeline.remove(&(due_at, id));
+            let of_class = &mut self.due[work.class as usize];
+            if let Some(due) = of_class.get_mut(&work.key.namespace) {
+                due.remove(&(due_at, id));
+                if due.is_empty() {
+                    of_class.remove(&work.key.namespace);
+                }
+            }
+        }
+    }
+
+    /// Changes an item; it will be written.
+    pub(crate) fn update(&mut self, id: i64, change: impl FnOnce(&mut Work)) {
+        let Some(mut work) = self.items.remove(&id) else { return };
+        self.unindex(id, &work);
+        change(&mut work);
+        self.index(id, &work);
+        self.items.insert(id, work);
+        self.dirty.insert(id);
+    }
+
+    pub(crate) fn remove(&mut self, id: i64) {
+        if let Some(work) = self.items.remove(&id) {
+            self.unindex(id, &work);
+            self.dirty.remove(&id);
+        }
+    }
+
+    /// Makes an item due now. A reason that a run in progress may not have seen counts as wanted, so that its completion makes it due again.
+    pub(crate) fn wake(&mut self, id: i64, class: Class, now: i64) {
+        self.update(id, |work| {
+            if class == Class::User || work.owner.is_some() {
+                work.wanted += 1;
+            }
+            let due = work.due_at.is_some_and(|due_at| due_at <= now);
+            work.class = if due { work.class.min(class) } else { class };
+            work.due_at = Some(work.due_at.map_or(now, |due_at| due_at.min(now)));
+        });
+    }
+
+    /// Makes sure there is an item for an object.
+    pub(crate) fn ensure(&mut self, id: i64, key: &Key) {
+        if !self.items.contains_key(&id) {
+            self.load(id, Work::new(key.clone()));
+            self.dirty.insert(id);
+        }
+    }
+
+    /// Hands the items whose lease is over back; their due time is in the past still.
+    fn expire(&mut self, now: i64) {
+        while let Some(&(until, id)) = self.leases.first() {
+            if until > now {
+                break;
+            }
+            self.update(id, |work| work.owner = None);
+        }
+    }
+
+    /// Takes leases on what is due: class by class, and for each namespace at most its share.
+    pub(crate) fn claim(&mut self, owner: &Arc<str>, ttl: Duration, limit: usize, now: i64) -> Vec<i64> {
+        self.expire(now);
+        if limit == 0 || self.timeline.first().is_none_or(|(due_at, _)| *due_at > now) {
+            return Vec::new();
+        }
+        let is_due = |due: &Due| due.first().is_some_and(|(due_at, _)| *due_at <= now);
+        let active: HashSet<&Option<Arc<str>>> =
+            self.due.iter().flatten().filter(|(_, due)| is_due(due)).map(|(namespace, _)| namespace).collect();
+        let share = limit.div_ceil(active.len().max(1));
+        let mut taken: HashMap<Option<Arc<str>>, usize> = HashMap::new();
+        let mut claimed = Vec::new();
+        for of_class in &self.due {
+            // Whoever has waited longest comes first, so that no namespace is always the one that no longer fits.
+            let mut heads: Vec<_> = of_class.iter().filter(|(_, due)| is_due(due)).collect();
+            heads.sort_by_key(|(_, due)| due.first().copied());
+            for (namespace, due) in heads {
+                let used = taken.entry(namespace.clone()).or_default();
+                let room = share.saturating_sub(*used).min(limit - claimed.len());
+                let before = claimed.len();
+                claimed.extend(due.iter().take(room).take_while(|(due_at, _)| *due_at <= now).map(|(_, id)| *id));
+                *used += claimed.len() - before;
+            }
+        }
+        for id in &claimed {
+            self.update(*id, |work| {
+                work.owner = Some(owner.clone());
+                work.epoch += 1;
+                work.until = now.saturating_add(span(ttl));
+            });
+        }
+        claimed
+    }
+
+    /// The items changed since the last call, by id.
+    pub(crate) fn take_dirty(&mut self) -> Vec<i64> {
+        let mut ids: Vec<i64> = self.dirty.drain().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Until something is due: zero if it is already.
+    pub(crate) fn next_due(&self, now: i64) -> Option<Duration> {
+        let at = [self.timeline.first(), self.leases.first()].into_iter().flatten().map(|(at, _)| *at).min()?;
+        Some(Duration::from_micros(u64::try_from(at - now).unwrap_or(0)))
+    }
+
+    pub(crate) fn stats(&self, now: i64) -> QueueStats {
+        let mut stats = QueueStats { items: self.items.len(), ..QueueStats::default() };
+        for (class, namespaces) in self.due.iter().enumerate() {
+            stats.by_class[class] = namespaces.values().map(|due| due.range(..=(now, i64::MAX)).count()).sum();
+        }
+        // A lease that ran out is work that waits, though no claim has picked it up yet.
+        let expired: Vec<_> = self.leases.range(..=(now, i64::MAX)).filter_map(|(_, id)| self.items.get(id)).collect();
+        for work in &expired {
+            stats.by_class[work.class as usize] += 1;
+        }
+        stats.depth = stats.by_class.iter().sum();
+        stats.leased = self.leases.len() - expired.len();
+        let oldest = self
+            .timeline
+            .first()
+            .map(|(at, _)| *at)
+            .into_iter()
+            .chain(expired.iter().filter_map(|work| work.due_at))
+            .min();
+        stats.oldest = Duration::from_micros(oldest.and_then(|at| u64::try_from(now - at).ok()).unwrap_or(0));
+        stats
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Resource;
+
+    fn queue(items: &[(i64, &str, Class, i64)]) -> Queue {
+        let mut queue = Queue::default();
+        for (id, namespace, class, due_at) in items {
+            let key =
+                Key { resource: Resource::new("", "things"), namespace: Some((*namespace).into()), name: "x".into() };
+            let work = Work { class: *class, due_at: Some(*due_at), ..Work::new(key) };
+            queue.load(*id, work);
+        }
+        queue
+    }
+
+    const TTL: Duration = Duration::from_micros(100);
+
+    #[test]
+    fn urgent_classes_go_first_and_what_is_not_due_stays() {
+        let mut queue = queue(&[
+            (1, "a", Class::Resync, 1),
+            (2, "a", Class::User, 5),
+            (3, "a", Class::User, 11),
+            (4, "a", Class::Drift, 2),
+        ]);
+        assert_eq!(queue.claim(&"me".into(), TTL, 2, 10), [2, 4]);
+        assert_eq!(queue.claim(&"me".into(), TTL, 9, 10), [1]);
+        assert_eq!(queue.next_due(10), Some(Duration::from_micros(1)));
+        assert_eq!(queue.claim(&"me".into(), TTL, 9, 10), [0i64; 0]);
+    }
+
+    #[test]
+    fn a_flood_in_one_namespace_leaves_the_others_their_share() {
+        let mut items: Vec<_> = (0..100).map(|id| (id, "flood", Class::User, 1)).collect();
+        items.push((100, "small", Class::Resync, 9));
+        let mut queue = queue(&items);
+        let claimed = queue.claim(&"me".into(), TTL, 10, 10);
+        assert_eq!(claimed.len(), 6);
+        assert!(claimed.contains(&100), "the small namespace waits behind the flood: {claimed:?}");
+        assert_eq!(queue.claim(&"me".into(), TTL, 10, 10).len(), 10);
+    }
+
+    #[test]
+    fn a_lease_that_ran_out_is_claimed_again_with_a_higher_epoch() {
+        let mut queue = queue(&[(1, "a", Class::User, 1)]);
+        assert_eq!(queue.claim(&"one".into(), TTL, 1, 10), [1]);
+        assert_eq!(queue.stats(10), QueueStats { leased: 1, items: 1, ..QueueStats::default() });
+        assert_eq!(queue.claim(&"two".into(), TTL, 1, 109), [0i64; 0]);
+        assert_eq!(queue.next_due(109), Some(Duration::from_micros(1)));
+        assert_eq!(queue.claim(&"two".into(), TTL, 1, 110), [1]);
+        assert_eq!((queue.get(1).unwrap().epoch, queue.get(1).unwrap().owner.as_deref()), (2, Some("two")));
+    }
+
+    #[test]
+    fn waking_what_waits_changes_its_time_and_waking_what_runs_counts_as_wanted() {
+        let mut queue = queue(&[(1, "a", Class::Resync, 500)]);
+        queue.wake(1, Class::Drift, 10);
+        assert_eq!((queue.get(1).unwrap().wanted, queue.get(1).unwrap().class), (0, Class::Drift));
+        queue.wake(1, Class::Resync, 11);
+        assert_eq!((queue.get(1).unwrap().due_at, queue.get(1).unwrap().class), (Some(10), Class::Drift));
+        queue.claim(&"me".into(), TTL, 1, 12);
+        queue.wake(1, Class::Drift, 13);
+        assert_eq!(queue.get(1).unwrap().wanted, 1);
+        assert_eq!(queue.take_dirty(), [1]);
+    }
+}

@@ -1,0 +1,80 @@
+//! What a run needs beside the object: read after the claim is committed, by connections of their own.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+use sqlx::{Row, SqlitePool};
+
+use super::failed;
+use super::rows::{carried_place, inventory_place};
+use crate::crypt::Crypt;
+use crate::error::Error;
+use crate::group::Picked;
+use crate::work::{Claim, InventoryEntry};
+
+/// Completes claims with what their objects carry. The leases see to it that nobody changes it meanwhile.
+pub(super) async fn fill(pool: &SqlitePool, crypt: &Crypt, picked: Vec<Picked>) -> Result<Vec<Claim>, Error> {
+    let ids = Value::from(picked.iter().map(|picked| picked.id).collect::<Vec<_>>()).to_string();
+    let mut carried: HashMap<i64, Value> = HashMap::new();
+    let sql = "select object, key_id, value from carried where object in (select value from json_each(?))";
+    for row in sqlx::query(sql).bind(&ids).fetch_all(pool).await.map_err(failed)? {
+        let id: i64 = row.try_get("object").map_err(failed)?;
+        let value = open(
+            crypt,
+            &carried_place(id),
+            row.try_get("key_id").map_err(failed)?,
+            row.try_get("value").map_err(failed)?,
+        )?;
+        carried.insert(id, value);
+    }
+    let mut inventory = inventories(pool, crypt, &ids).await?;
+    let complete = picked.into_iter().map(|Picked { id, claim }| Claim {
+        carried: carried.remove(&id).unwrap_or(Value::Null),
+        inventory: inventory.remove(&id).unwrap_or_default(),
+        ..claim
+    });
+    Ok(complete.collect())
+}
+
+async fn inventories(pool: &SqlitePool, crypt: &Crypt, ids: &str) -> Result<HashMap<i64, Vec<InventoryEntry>>, Error> {
+    let sql = "select object, target, api_version, kind, namespace, name, uid, stage, key_id, state from inventory \
+               where object in (select value from json_each(?)) order by object, stage, target, api_version, kind, namespace, name";
+    let mut inventory: HashMap<i64, Vec<InventoryEntry>> = HashMap::new();
+    for row in sqlx::query(sql).bind(ids).fetch_all(pool).await.map_err(failed)? {
+        let id: i64 = row.try_get("object").map_err(failed)?;
+        let text = |column: &str| row.try_get::<String, _>(column).map_err(failed);
+        let mut entry = InventoryEntry {
+            target: text("target")?,
+            api_version: text("api_version")?,
+            kind: text("kind")?,
+            namespace: Some(text("namespace")?).filter(|namespace| !namespace.is_empty()),
+            name: text("name")?,
+            uid: row.try_get("uid").map_err(failed)?,
+            stage: row.try_get("stage").map_err(failed)?,
+            state: Value::Null,
+        };
+        let sealed = row.try_get("state").map_err(failed)?;
+        entry.state = open(crypt, &inventory_place(id, &entry), row.try_get("key_id").map_err(failed)?, sealed)?;
+        inventory.entry(id).or_default().push(entry);
+    }
+    Ok(inventory)
+}
+
+/// What an object carries; null if nothing.
+pub(super) async fn carried(pool: &SqlitePool, crypt: &Crypt, id: i64) -> Result<Value, Error> {
+    let sql = "select key_id, value from carried where object = ?";
+    match sqlx::query(sql).bind(id).fetch_optional(pool).await.map_err(failed)? {
+        None => Ok(Value::Null),
+        Some(row) => open(
+            crypt,
+            &carried_place(id),
+            row.try_get("key_id").map_err(failed)?,
+            row.try_get("value").map_err(failed)?,
+        ),
+    }
+}
+
+fn open(crypt: &Crypt, place: &str, key_id: &str, sealed: &[u8]) -> Result<Value, Error> {
+    let plain = crypt.open(place, key_id, sealed)?;
+    serde_json::from_slice(&plain).map_err(|error| Error::Corrupt(place.to_string(), error.to_string()))
+}

@@ -1,0 +1,257 @@
+//! The one writer. Requests that arrive while a transaction is being written to disk form the next group: one transaction, one fdatasync, and
+//! nobody hears an answer before it.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use sqlx::{Connection, SqliteConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::rows::{self, Sealing};
+use super::{Engine, load};
+use crate::error::Error;
+use crate::group::{Group, Picked};
+use crate::layer::{Layer, Step};
+use crate::queue;
+use crate::types::{Class, Object, Resource};
+use crate::work::{Claim, Completed, Completion, InventoryEntry};
+
+type Reply<T> = oneshot::Sender<Result<T, Error>>;
+
+/// What the writer is asked for.
+pub(crate) enum Request {
+    Write(Vec<Step>, Reply<Vec<Object>>),
+    Claim { owner: Arc<str>, ttl: Duration, limit: usize, sent: Instant, reply: Reply<Vec<Picked>> },
+    Renew { owner: Arc<str>, leases: Vec<(Arc<str>, u64)>, ttl: Duration, reply: Reply<Vec<Arc<str>>> },
+    Intend(Claim, Vec<InventoryEntry>, Reply<()>),
+    Complete(Box<Claim>, Box<Completion>, Vec<Step>, Reply<Completed>),
+    Release(Claim, Reply<()>),
+    Wake(Vec<Arc<str>>, Class, Reply<()>),
+    Blob(String, Bytes, Reply<()>),
+    Compact(u64, Reply<()>),
+    Close(Reply<()>),
+}
+
+impl Request {
+    fn size(&self) -> usize {
+        match self {
+            Self::Write(steps, _) | Self::Complete(_, _, steps, _) => steps.iter().map(Step::size).sum(),
+            Self::Blob(_, bytes, _) => bytes.len(),
+            _ => 0,
+        }
+    }
+}
+
+/// A group is closed at so many requests or bytes.
+const GROUP: usize = 512;
+const GROUP_BYTES: usize = 4 << 20;
+
+/// The log is compacted by so many changes at a time, so that no group waits long for it.
+const COMPACT: u64 = 1000;
+
+/// An answer that waits for COMMIT.
+type Answer = Box<dyn FnOnce(Result<(), &str>) + Send>;
+
+fn answer<T: Send + 'static>(reply: Reply<T>, result: Result<T, Error>) -> Answer {
+    Box::new(move |committed| {
+        // Whoever asked may have gone away.
+        let _ = reply.send(match committed {
+            Ok(()) => result,
+            Err(why) => Err(Error::Database(why.to_string())),
+        });
+    })
+}
+
+pub(super) struct Writer {
+    pub(super) engine: Arc<Engine>,
+    pub(super) conn: SqliteConnection,
+    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) encrypted: HashSet<Resource>,
+    pub(super) keep_changes: u64,
+    pub(super) next_id: i64,
+    /// The work items in memory are not those on disk: read them before anything else.
+    pub(super) stale: bool,
+    /// Held as long as the database is open.
+    pub(super) lock: File,
+}
+
+impl Writer {
+    pub(super) async fn run(mut self) {
+        let mut closing = Vec::new();
+        while let Some(first) = self.requests.recv().await {
+            let mut bytes = first.size();
+            let mut group = vec![first];
+            while group.len() < GROUP && bytes < GROUP_BYTES {
+                let Ok(request) = self.requests.try_recv() else { break };
+                bytes += request.size();
+                group.push(request);
+            }
+            for request in group.extract_if(.., |request| matches!(request, Request::Close(_))) {
+                if let Request::Close(reply) = request {
+                    // What was asked before is answered, what comes later finds the door closed.
+                    self.requests.close();
+                    closing.push(reply);
+                }
+            }
+            self.serve(group).await;
+        }
+        self.engine.readers.close().await;
+        // Watches look up and see that it is over.
+        self.engine.version.send_modify(|_| ());
+        if let Err(error) = self.conn.close().await {
+            tracing::warn!(%error, "the database did not close cleanly; it will recover at the next start");
+        }
+        drop(self.lock);
+        for reply in closing {
+            let _ = reply.send(Ok(()));
+        }
+    }
+
+    async fn serve(&mut self, requests: Vec<Request>) {
+        let committed = match self.refresh().await {
+            Err(error) => Err((Vec::new(), error.to_string())),
+            Ok(()) => {
+                let (layer, answers) = self.decide(requests);
+                match self.commit(&layer).await {
+                    Ok(()) => {
+                        self.publish(layer);
+                        Ok(answers)
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "a transaction failed; nothing of it was written");
+                        self.stale = true;
+                        Err((answers, error.to_string()))
+                    }
+                }
+            }
+        };
+        match committed {
+            Ok(answers) => answers.into_iter().for_each(|answer| answer(Ok(()))),
+            Err((answers, why)) => answers.into_iter().for_each(|answer| answer(Err(&why))),
+        }
+    }
+
+    /// After a failed transaction: what was decided in memory did not happen.
+    async fn refresh(&mut self) -> Result<(), Error> {
+        if self.stale {
+            // There may be none to roll back.
+            let _ = sqlx::query("rollback").execute(&mut self.conn).await;
+            let (loaded, next_id) = load::state(&mut self.conn, &self.engine.crypt).await?;
+            let queue = load::queue(&mut self.conn, &loaded).await?;
+            let mut state = self.engine.state.write().unwrap_or_else(PoisonError::into_inner);
+            if state.version != loaded.version {
+                // COMMIT failed, yet the transaction is there.
+                *state = loaded;
+                self.next_id = next_id;
+            }
+            drop(state);
+            *self.engine.queue.lock().unwrap_or_else(PoisonError::into_inner) = queue;
+            self.stale = false;
+        }
+        Ok(())
+    }
+
+    fn decide(&mut self, requests: Vec<Request>) -> (Layer, Vec<Answer>) {
+        let state = self.engine.read();
+        let mut queue = self.engine.queue();
+        let mut group = Group {
+            state: &state,
+            queue: &mut queue,
+            layer: Layer::default(),
+            next_id: self.next_id,
+            now: queue::now(),
+        };
+        let answers = requests.into_iter().map(|request| one(&mut group, request)).collect();
+        let mut layer = group.layer;
+        let version = state.version + layer.log.len() as u64;
+        let batch = COMPACT.min(self.keep_changes / 10 + 1).max(2 * layer.log.len() as u64);
+        if !layer.log.is_empty() && version > state.compacted + self.keep_changes + batch {
+            let upto = (version - self.keep_changes).min(state.compacted + 2 * batch);
+            layer.compact = layer.compact.max(Some(upto));
+        }
+        // Never past what is there, and never back.
+        layer.compact = layer.compact.map(|upto| upto.min(version)).filter(|upto| *upto > state.compacted);
+        (layer, answers)
+    }
+
+    async fn commit(&mut self, layer: &Layer) -> Result<(), sqlx::Error> {
+        let work: Vec<_> = {
+            let mut queue = self.engine.queue();
+            let ids = queue.take_dirty();
+            ids.into_iter().filter_map(|id| Some((id, queue.get(id)?.clone()))).collect()
+        };
+        if layer.is_empty() && work.is_empty() {
+            return Ok(());
+        }
+        let sealing = Sealing { crypt: &self.engine.crypt, encrypted: &self.encrypted };
+        sqlx::query("begin immediate").execute(&mut self.conn).await?;
+        rows::write(&mut self.conn, layer, work, &sealing).await?;
+        sqlx::query("commit").execute(&mut self.conn).await?;
+        self.engine.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Shows readers what is on disk now.
+    fn publish(&mut self, layer: Layer) {
+        self.next_id += layer.created;
+        if layer.is_empty() {
+            return;
+        }
+        let version = {
+            let mut state = self.engine.state.write().unwrap_or_else(PoisonError::into_inner);
+            for (key, entry) in layer.objects {
+                match entry {
+                    Some(entry) => {
+                        // The same name with another uid: the old one was removed within the group.
+                        if state.get(&key).is_some_and(|old| old.id != entry.id) {
+                            state.remove(&key);
+                        }
+                        state.put(entry);
+                    }
+                    None => state.remove(&key),
+                }
+            }
+            for (id, edges) in layer.edges {
+                if !layer.removed.contains(&id) {
+                    state.set_edges(id, edges);
+                }
+            }
+            for logged in layer.log {
+                state.log(logged);
+            }
+            state.compacted = layer.compact.unwrap_or(state.compacted);
+            state.version
+        };
+        self.engine.version.send_replace(version);
+    }
+}
+
+fn one(group: &mut Group<'_>, request: Request) -> Answer {
+    match request {
+        Request::Write(steps, reply) => answer(reply, group.write(&steps)),
+        Request::Claim { owner, ttl, limit, sent, reply } => answer(reply, Ok(group.claim(&owner, ttl, limit, sent))),
+        Request::Renew { owner, leases, ttl, reply } => answer(reply, Ok(group.renew(&owner, &leases, ttl))),
+        Request::Intend(claim, entries, reply) => answer(reply, group.intend(&claim, entries)),
+        Request::Complete(claim, completion, steps, reply) => {
+            answer(reply, group.complete(&claim, &completion, &steps))
+        }
+        Request::Release(claim, reply) => answer(reply, group.release(&claim)),
+        Request::Wake(uids, class, reply) => {
+            group.wake(&uids, class);
+            answer(reply, Ok(()))
+        }
+        Request::Blob(digest, bytes, reply) => {
+            group.layer.blobs.push((digest, bytes));
+            answer(reply, Ok(()))
+        }
+        Request::Compact(upto, reply) => {
+            group.layer.compact = group.layer.compact.max(Some(upto));
+            answer(reply, Ok(()))
+        }
+        Request::Close(reply) => answer(reply, Ok(())),
+    }
+}

@@ -1,0 +1,176 @@
+//! The store as others see it. Nothing here tells which engine is behind it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::Config;
+use crate::crypt::hex;
+use crate::error::Error;
+use crate::layer::Step;
+use crate::queue::{self, QueueStats};
+use crate::sqlite::{Engine, Request};
+use crate::types::{Class, Edge, Key, List, ListQuery, Object, Op, Scope};
+use crate::watch::Watch;
+use crate::work::{Claim, Completed, Completion, InventoryEntry};
+
+/// All state of a control plane. Cheap to clone; open until [`close`](Self::close) or until the last clone is gone.
+#[derive(Clone)]
+pub struct Store {
+    engine: Arc<Engine>,
+    requests: mpsc::Sender<Request>,
+}
+
+impl Store {
+    /// Opens or makes the database and takes it for this process.
+    pub async fn open(config: Config) -> Result<Self, Error> {
+        let (engine, requests) = Engine::open(config).await?;
+        Ok(Self { engine, requests })
+    }
+
+    /// Finishes what was asked for and closes the database; everything after this fails.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.ask(Request::Close).await
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Request) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        let closed = || Error::Database("the store is closed".to_string());
+        self.requests.send(request(reply)).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// An object as it is now.
+    pub async fn get(&self, key: &Key) -> Result<Option<Object>, Error> {
+        Ok(self.engine.read().get(key).map(|entry| entry.object.clone()))
+    }
+
+    /// An object by its uid.
+    pub async fn by_uid(&self, uid: &str) -> Result<Option<Object>, Error> {
+        let state = self.engine.read();
+        Ok(state.key_of(uid).and_then(|key| state.get(key)).map(|entry| entry.object.clone()))
+    }
+
+    /// A page of a collection, of now or of a snapshot that the log still reaches.
+    pub async fn list(&self, query: ListQuery) -> Result<List, Error> {
+        self.engine.list(&query).await
+    }
+
+    /// The changes after a resourceVersion, or from now on. [`Error::Gone`] when the log does not reach it.
+    pub async fn watch(&self, scope: Scope, since: Option<u64>) -> Result<Watch, Error> {
+        Watch::new(&self.engine, scope, since)
+    }
+
+    /// The newest committed resourceVersion.
+    pub fn version(&self) -> u64 {
+        self.engine.read().version
+    }
+
+    /// Does all steps or none, in order; each sees those before it. One object for each step: as it is stored, or as it was removed.
+    pub async fn write(&self, ops: Vec<Op>) -> Result<Vec<Object>, Error> {
+        let steps = ops.into_iter().map(Step::new).collect::<Result<_, _>>()?;
+        self.ask(|reply| Request::Write(steps, reply)).await
+    }
+
+    /// Who refers to an object, whether it exists or not.
+    pub async fn dependants(&self, key: &Key) -> Result<Vec<(Key, Edge)>, Error> {
+        Ok(self.engine.read().dependants(key))
+    }
+
+    /// Whom an object refers to.
+    pub async fn references(&self, key: &Key) -> Result<Vec<Edge>, Error> {
+        let state = self.engine.read();
+        Ok(state.get(key).map(|entry| state.edges_of(entry.id).to_vec()).unwrap_or_default())
+    }
+
+    /// Takes leases on what is due, most urgent class first. No namespace gets more than its share of `limit`.
+    pub async fn claim(&self, owner: &str, ttl: Duration, limit: usize) -> Result<Vec<Claim>, Error> {
+        let (owner, sent) = (Arc::from(owner), Instant::now());
+        let picked = self.ask(|reply| Request::Claim { owner, ttl, limit, sent, reply }).await?;
+        self.engine.fill(picked).await
+    }
+
+    /// Prolongs leases by uid and epoch. Answers which are lost: what runs under them must stop.
+    pub async fn renew(&self, owner: &str, leases: &[(Arc<str>, u64)], ttl: Duration) -> Result<Vec<Arc<str>>, Error> {
+        let (owner, leases) = (Arc::from(owner), leases.to_vec());
+        self.ask(|reply| Request::Renew { owner, leases, ttl, reply }).await
+    }
+
+    /// Adds what is about to be applied to the inventory, before it is. An entry that is there already stays as it is.
+    pub async fn intend(&self, claim: &Claim, entries: Vec<InventoryEntry>) -> Result<(), Error> {
+        self.ask(|reply| Request::Intend(claim.clone(), entries, reply)).await
+    }
+
+    /// Writes what came of a run and ends its lease, in one transaction. [`Error::LeaseLost`] and no effect when it was lost.
+    pub async fn complete(&self, claim: &Claim, mut completion: Completion) -> Result<Completed, Error> {
+        let steps = std::mem::take(&mut completion.ops).into_iter().map(Step::new).collect::<Result<_, _>>()?;
+        let (claim, completion) = (Box::new(claim.clone()), Box::new(completion));
+        self.ask(|reply| Request::Complete(claim, completion, steps, reply)).await
+    }
+
+    /// Hands a claim back without a result: it is due again at once.
+    pub async fn release(&self, claim: &Claim) -> Result<(), Error> {
+        self.ask(|reply| Request::Release(claim.clone(), reply)).await
+    }
+
+    /// Makes work items due now. One that is being run becomes due again after the run. Unknown uids are passed over.
+    pub async fn wake(&self, uids: &[Arc<str>], class: Class) -> Result<(), Error> {
+        let uids = uids.to_vec();
+        self.ask(|reply| Request::Wake(uids, class, reply)).await
+    }
+
+    /// Until the next item is due or a lease runs out; zero when something is due, None when nothing ever will be.
+    pub fn next_due(&self) -> Option<Duration> {
+        self.engine.queue().next_due(queue::now())
+    }
+
+    /// What is due and what is leased.
+    pub fn queue(&self) -> QueueStats {
+        self.engine.queue().stats(queue::now())
+    }
+
+    /// What the last accepted run of an object left; null when there is nothing or no such object.
+    pub async fn carried(&self, key: &Key) -> Result<Value, Error> {
+        let id = self.engine.read().get(key).map(|entry| entry.id);
+        match id {
+            Some(id) => self.engine.carried(id).await,
+            None => Ok(Value::Null),
+        }
+    }
+
+    /// Keeps bytes under their digest.
+    pub async fn put_blob(&self, bytes: impl Into<Bytes>) -> Result<String, Error> {
+        let bytes = bytes.into();
+        let digest = digest(&bytes);
+        let kept = digest.clone();
+        self.ask(|reply| Request::Blob(digest, bytes, reply)).await?;
+        Ok(kept)
+    }
+
+    /// Bytes by their digest; checked against it.
+    pub async fn get_blob(&self, wanted: &str) -> Result<Option<Bytes>, Error> {
+        let Some(bytes) = self.engine.blob(wanted).await? else { return Ok(None) };
+        if digest(&bytes) != wanted {
+            return Err(Error::Corrupt(format!("blob {wanted}"), "its bytes have another digest".to_string()));
+        }
+        Ok(Some(bytes.into()))
+    }
+
+    /// Forgets the change log up to a resourceVersion. It is also kept at the configured length by itself.
+    pub async fn compact(&self, upto: u64) -> Result<(), Error> {
+        self.ask(|reply| Request::Compact(upto, reply)).await
+    }
+
+    /// How many transactions were committed since the store was opened: writes per commit is the size of the groups.
+    pub fn commits(&self) -> u64 {
+        self.engine.commits()
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(bytes)))
+}
