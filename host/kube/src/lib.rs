@@ -4,11 +4,16 @@
 //! does one object at a time and tells truthfully what the target said. Also gives the command line its client.
 
 mod apply;
+mod classify;
 mod error;
 mod health;
+mod kubeconfig;
+mod mark;
 mod path;
+mod remove;
 mod target;
 mod watch;
+mod watcher;
 
 use std::fmt;
 
@@ -19,7 +24,7 @@ pub use health::{Health, State, health};
 pub use kube;
 pub use path::{get_path, project};
 pub use target::{Target, client};
-pub use watch::{WatchScope, Watches};
+pub use watch::{Ring, WatchScope, Watches};
 
 /// On everything we apply: `app.kubernetes.io/managed-by=threeport`.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";

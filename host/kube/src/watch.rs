@@ -1,10 +1,21 @@
-//! Shared watches.
-use std::sync::Arc;
+//! Shared watches: who is rung when something on a target changes.
+//!
+//! One watch for each (target, kind, namespace, selector) whatever the number of those who want it. It never ends by itself: a target that is away costs one
+//! sleeping task for each watch. A bell, no more: it names who should look again, and what changed is read by whoever looks.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::task::JoinHandle;
 
 use crate::Target;
+use crate::watcher::{Shared, Subscriber, run};
+
+/// Called with the uid of an owner or a subscriber. Must not block.
+pub type Ring = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// What to watch on a target, and which changes matter.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WatchScope {
     /// `apps/v1`
     pub api_version: String,
@@ -14,51 +25,172 @@ pub struct WatchScope {
     pub namespace: Option<String>,
     /// Label selector.
     pub selector: Option<String>,
-    /// JSON pointers or dotted paths: only a change of one of them rings. Empty: any change.
+    /// JSON pointers or dotted paths ([`crate::get_path`]): the subscriber is rung when one of them changes on some object. Empty: at any change.
     pub fields: Vec<String>,
 }
 
 impl WatchScope {
-    /// Drift: everything of that kind that was applied by us. An event rings the owner named on the object.
+    /// Drift: everything of that kind that we applied. An event rings the owners that the object names, and not the subscriber, who only keeps the watch up.
     pub fn owned(api_version: &str, kind: &str) -> WatchScope {
         WatchScope {
             api_version: api_version.to_owned(),
             kind: kind.to_owned(),
             namespace: None,
-            selector: Some(format!("{}=threeport", crate::MANAGED_BY)),
+            selector: Some(owned_selector()),
             fields: Vec::new(),
+        }
+    }
+
+    pub(crate) fn is_owned(&self) -> bool {
+        self.fields.is_empty() && self.selector.as_deref() == Some(&owned_selector())
+    }
+}
+
+fn owned_selector() -> String {
+    format!("{}=threeport", crate::MANAGED_BY)
+}
+
+/// All watches of this host. Cheap to clone; when the last clone goes, the watches end.
+#[derive(Clone)]
+pub struct Watches {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    ring: Ring,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    targets: HashMap<String, Target>,
+    /// What each subscriber wants.
+    wanted: HashMap<String, BTreeSet<(String, WatchScope)>>,
+    running: HashMap<Key, Running>,
+}
+
+/// What one watch on the target covers. Only where someone looks at fields are whole objects read, else metadata, which moves with any change.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    pub(crate) target_id: String,
+    pub(crate) api_version: String,
+    pub(crate) kind: String,
+    pub(crate) namespace: Option<String>,
+    pub(crate) selector: Option<String>,
+    pub(crate) whole: bool,
+}
+
+impl Key {
+    fn of(target_id: &str, scope: &WatchScope) -> Key {
+        Key {
+            target_id: target_id.to_owned(),
+            api_version: scope.api_version.clone(),
+            kind: scope.kind.clone(),
+            namespace: scope.namespace.clone(),
+            selector: scope.selector.clone(),
+            whole: !scope.fields.is_empty(),
         }
     }
 }
 
-/// All watches of this host.
-pub struct Watches {
-    ring: Arc<dyn Fn(&str) + Send + Sync>,
+struct Running {
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl Watches {
-    /// `ring` is called with the uid of an owner or a subscriber; it must not block.
-    pub fn new(ring: Arc<dyn Fn(&str) + Send + Sync>) -> Watches {
-        Watches { ring }
+    /// `ring` is called from the watches' tasks and must not block. A uid may be rung more than once for one change, and once when a watch starts: what its
+    /// owner saw before may be older than what the watch saw first.
+    pub fn new(ring: Ring) -> Watches {
+        Watches { inner: Arc::new(Inner { ring, state: Mutex::default() }) }
     }
 
-    /// Tells the connection of a target; another one than before restarts its watches.
+    /// Tells the connection of a target. Another one than before (a new kubeconfig) restarts its watches. Must be called within a tokio runtime.
     pub fn set_target(&self, target_id: &str, target: &Target) {
-        let _ = (target_id, target, &self.ring);
+        let mut state = self.lock();
+        if state.targets.get(target_id).is_some_and(|known| known.same_connection(target)) {
+            return;
+        }
+        state.targets.insert(target_id.to_owned(), target.clone());
+        state.running.retain(|key, _| key.target_id != target_id);
+        self.settle(&mut state);
     }
 
     /// One more scope for a subscriber, on top of what it has.
     pub fn ensure(&self, subscriber_uid: &str, target_id: &str, target: &Target, scope: WatchScope) {
-        let _ = (subscriber_uid, target_id, target, scope);
+        self.set_target(target_id, target);
+        let mut state = self.lock();
+        state.wanted.entry(subscriber_uid.to_owned()).or_default().insert((target_id.to_owned(), scope));
+        self.settle(&mut state);
     }
 
-    /// Everything a subscriber needs from now on; what nobody needs any more ends. A target that was not told yet is waited for.
+    /// Everything a subscriber needs from now on; nothing ends its subscriptions. A watch that nobody needs any more ends. Watches of a target whose
+    /// connection was not told yet ([`Watches::set_target`]) start when it is.
     pub fn replace(&self, subscriber_uid: &str, scopes: Vec<(String, WatchScope)>) {
-        let _ = (subscriber_uid, scopes);
+        let mut state = self.lock();
+        let scopes: BTreeSet<_> = scopes.into_iter().collect();
+        if state.wanted.get(subscriber_uid).map_or(scopes.is_empty(), |now| *now == scopes) {
+            return;
+        }
+        if scopes.is_empty() {
+            state.wanted.remove(subscriber_uid);
+        } else {
+            state.wanted.insert(subscriber_uid.to_owned(), scopes);
+        }
+        self.settle(&mut state);
     }
 
-    /// The target is gone: its watches end.
+    /// The target is gone: its watches and all subscriptions to it end.
     pub fn forget_target(&self, target_id: &str) {
-        let _ = target_id;
+        let mut state = self.lock();
+        state.targets.remove(target_id);
+        for scopes in state.wanted.values_mut() {
+            scopes.retain(|(target, _)| target != target_id);
+        }
+        state.wanted.retain(|_, scopes| !scopes.is_empty());
+        self.settle(&mut state);
+    }
+
+    /// How many watches run: for metrics and tests.
+    pub fn len(&self) -> usize {
+        self.lock().running.len()
+    }
+
+    /// Does none run?
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        // Nothing in here panics halfway through a change.
+        self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes what runs what is wanted.
+    fn settle(&self, state: &mut State) {
+        let mut wanted: HashMap<Key, Vec<Subscriber>> = HashMap::new();
+        for (uid, scopes) in &state.wanted {
+            for (target_id, scope) in scopes.iter().filter(|(target_id, _)| state.targets.contains_key(target_id)) {
+                let subscriber = Subscriber { uid: uid.clone(), fields: scope.fields.clone(), owned: scope.is_owned() };
+                wanted.entry(Key::of(target_id, scope)).or_default().push(subscriber);
+            }
+        }
+        state.running.retain(|key, _| wanted.contains_key(key));
+        for (key, subscribers) in wanted {
+            if let Some(running) = state.running.get(&key) {
+                running.shared.set(subscribers);
+                continue;
+            }
+            let Some(target) = state.targets.get(&key.target_id).cloned() else { continue };
+            let shared = Arc::new(Shared::new(self.inner.ring.clone(), subscribers));
+            let task = tokio::spawn(run(key.clone(), target, shared.clone()));
+            state.running.insert(key, Running { shared, task });
+        }
     }
 }

@@ -1,0 +1,357 @@
+//! One running watch: what it saw last, who is rung for what is different now.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::{Hash as _, Hasher as _};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use kube::api::{Api, ApiResource, DynamicObject, PartialObjectMeta};
+use kube::runtime::watcher::{self, Event};
+use serde_json::Value;
+
+use crate::mark::owners;
+use crate::watch::{Key, Ring};
+use crate::{Error, Reference, Target, get_path};
+
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// One who wants this watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Subscriber {
+    pub(crate) uid: String,
+    /// Empty: any change.
+    pub(crate) fields: Vec<String>,
+    /// Keeps the watch up for the owners that the objects name, and is not rung itself.
+    pub(crate) owned: bool,
+}
+
+/// What the watch's task and its manager both see.
+pub(crate) struct Shared {
+    ring: Ring,
+    view: Mutex<View>,
+}
+
+#[derive(Default)]
+struct View {
+    subscribers: Vec<Subscriber>,
+    /// The objects as last seen; None until there was a whole list.
+    seen: Option<HashMap<String, Seen>>,
+    /// The list that is coming in.
+    listing: HashMap<String, Seen>,
+}
+
+struct Seen {
+    resource_version: String,
+    owners: Vec<String>,
+    /// None where only metadata is watched.
+    body: Option<Value>,
+}
+
+impl Shared {
+    pub(crate) fn new(ring: Ring, subscribers: Vec<Subscriber>) -> Shared {
+        Shared { ring, view: Mutex::new(View { subscribers, ..View::default() }) }
+    }
+
+    /// Who wants it from now on. Whoever is new is rung once if the watch has its picture already: what it saw itself may be older.
+    pub(crate) fn set(&self, subscribers: Vec<Subscriber>) {
+        let new: Vec<String> = {
+            let mut view = self.lock();
+            let known = std::mem::replace(&mut view.subscribers, subscribers);
+            let new = view.subscribers.iter().filter(|s| view.seen.is_some() && !s.owned && !known.contains(s));
+            new.map(|s| s.uid.clone()).collect()
+        };
+        new.iter().for_each(|uid| (self.ring)(uid));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, View> {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, event: Event<Value>) {
+        // Rung after the lock is given back.
+        let rung = self.lock().take(event);
+        rung.iter().for_each(|uid| (self.ring)(uid));
+    }
+}
+
+impl View {
+    /// Takes an event in and tells who is to be rung.
+    fn take(&mut self, event: Event<Value>) -> BTreeSet<String> {
+        match event {
+            Event::Init => {
+                self.listing.clear();
+                BTreeSet::new()
+            }
+            Event::InitApply(object) => {
+                let (key, seen) = Seen::of(object);
+                self.listing.insert(key, seen);
+                BTreeSet::new()
+            }
+            Event::InitDone => self.listed(),
+            Event::Apply(object) => {
+                let (key, new) = Seen::of(object);
+                let old = self.seen.get_or_insert_default().remove(&key);
+                let rung = self.rung(old.as_ref(), Some(&new));
+                self.seen.get_or_insert_default().insert(key, new);
+                rung
+            }
+            Event::Delete(object) => {
+                let (key, last) = Seen::of(object);
+                let old = self.seen.get_or_insert_default().remove(&key);
+                self.rung(Some(&old.unwrap_or(last)), None)
+            }
+        }
+    }
+
+    /// A whole list is in: what is different from before happened while we were away.
+    fn listed(&mut self) -> BTreeSet<String> {
+        let new = std::mem::take(&mut self.listing);
+        let Some(old) = self.seen.take() else {
+            let everybody = self.subscribers.iter().filter(|s| !s.owned).map(|s| s.uid.clone());
+            let owned = self.subscribers.iter().any(|s| s.owned);
+            let owners = new.values().filter(|_| owned).flat_map(|seen| seen.owners.iter().cloned());
+            let rung = everybody.chain(owners).collect();
+            self.seen = Some(new);
+            return rung;
+        };
+        let mut rung = BTreeSet::new();
+        for (key, seen) in &new {
+            rung.extend(self.rung(old.get(key), Some(seen)));
+        }
+        for (_, seen) in old.iter().filter(|(key, _)| !new.contains_key(*key)) {
+            rung.extend(self.rung(Some(seen), None));
+        }
+        self.seen = Some(new);
+        rung
+    }
+
+    fn rung(&self, old: Option<&Seen>, new: Option<&Seen>) -> BTreeSet<String> {
+        let mut rung = BTreeSet::new();
+        if let (Some(old), Some(new)) = (old, new)
+            && old.resource_version == new.resource_version
+        {
+            return rung;
+        }
+        for subscriber in &self.subscribers {
+            if subscriber.owned {
+                rung.extend([old, new].into_iter().flatten().flat_map(|seen| seen.owners.iter().cloned()));
+            } else if subscriber.fields.is_empty()
+                || old.is_some() != new.is_some()
+                || old.map(|o| o.values(&subscriber.fields)) != new.map(|n| n.values(&subscriber.fields))
+            {
+                rung.insert(subscriber.uid.clone());
+            }
+        }
+        rung
+    }
+}
+
+impl Seen {
+    fn of(mut object: Value) -> (String, Seen) {
+        let text = |object: &Value, pointer: &str| {
+            object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+        };
+        let uid = text(&object, "/metadata/uid");
+        let labels = object.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
+        let owners = owners(labels.map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default())))
+            .map(str::to_owned)
+            .collect();
+        let resource_version = text(&object, "/metadata/resourceVersion");
+        let whole = object
+            .as_object()
+            .is_some_and(|o| o.keys().any(|key| !matches!(key.as_str(), "apiVersion" | "kind" | "metadata")));
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("managedFields");
+        }
+        (uid, Seen { resource_version, owners, body: whole.then_some(object) })
+    }
+
+    /// A digest of what is at these paths.
+    fn values(&self, fields: &[String]) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for field in fields {
+            let value = self.body.as_ref().and_then(|body| get_path(body, field));
+            value.map(Value::to_string).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+}
+
+/// Watches for ever. Errors only make it wait.
+pub(crate) async fn run(key: Key, target: Target, shared: Arc<Shared>) {
+    let mut wait = FIRST_WAIT;
+    loop {
+        match open(&key, &target).await {
+            Ok(mut events) => {
+                while let Some(event) = events.next().await {
+                    match event {
+                        Ok(event) => {
+                            // A list that only began proves nothing.
+                            if !matches!(event, Event::Init) {
+                                wait = FIRST_WAIT;
+                            }
+                            shared.take(event);
+                        }
+                        Err(error) => {
+                            tracing::debug!(target_id = key.target_id, kind = key.kind, %error, "watch interrupted");
+                            // The kind may have been removed, or come back with another plural: look again.
+                            if let watcher::Error::InitialListFailed(error) = error {
+                                target.told("watch", &reference(&key), error);
+                                break;
+                            }
+                            wait = pause(wait).await;
+                        }
+                    }
+                }
+            }
+            Err(error) => tracing::debug!(target_id = key.target_id, kind = key.kind, %error, "watch not started"),
+        }
+        wait = pause(wait).await;
+    }
+}
+
+fn reference(key: &Key) -> Reference {
+    Reference {
+        api_version: key.api_version.clone(),
+        kind: key.kind.clone(),
+        namespace: key.namespace.clone(),
+        name: String::new(),
+    }
+}
+
+/// Sleeps, a little differently each time, and gives the next wait.
+async fn pause(wait: Duration) -> Duration {
+    tokio::time::sleep(wait.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
+    (wait * 2).min(LONGEST_WAIT)
+}
+
+type Events = futures::stream::BoxStream<'static, watcher::Result<Event<Value>>>;
+
+async fn open(key: &Key, target: &Target) -> Result<Events, Error> {
+    let served = target.served("watch", &reference(key)).await?;
+    let namespace = key.namespace.as_deref().filter(|_| served.namespaced);
+    let config = watcher::Config { label_selector: key.selector.clone(), ..watcher::Config::default() };
+    fn api<K: kube::Resource<DynamicType = ApiResource>>(
+        target: &Target,
+        namespace: Option<&str>,
+        resource: &ApiResource,
+    ) -> Api<K> {
+        match namespace {
+            Some(namespace) => Api::namespaced_with(target.client(), namespace, resource),
+            None => Api::all_with(target.client(), resource),
+        }
+    }
+    Ok(if key.whole {
+        values(watcher::watcher(api::<DynamicObject>(target, namespace, &served.resource), config)).boxed()
+    } else {
+        values(watcher::watcher(api::<PartialObjectMeta<DynamicObject>>(target, namespace, &served.resource), config))
+            .boxed()
+    })
+}
+
+fn values<K: serde::Serialize + Send + 'static>(
+    events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
+) -> impl Stream<Item = watcher::Result<Event<Value>>> + Send + 'static {
+    let value = |object: K| serde_json::to_value(&object).unwrap_or_default();
+    events.map(move |event| {
+        event.map(|event| match event {
+            Event::Init => Event::Init,
+            Event::InitApply(object) => Event::InitApply(value(object)),
+            Event::InitDone => Event::InitDone,
+            Event::Apply(object) => Event::Apply(value(object)),
+            Event::Delete(object) => Event::Delete(value(object)),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(uid: &str, version: u64, owner: &str, phase: &str) -> Value {
+        json!({"metadata": {"uid": uid, "resourceVersion": version.to_string(), "labels": {"threeport.dev/owner-uid": owner}}, "status": {"phase": phase}})
+    }
+
+    fn view(subscribers: &[(&str, &[&str], bool)]) -> View {
+        let subscriber = |(uid, fields, owned): &(&str, &[&str], bool)| Subscriber {
+            uid: (*uid).to_owned(),
+            fields: fields.iter().map(|f| (*f).to_owned()).collect(),
+            owned: *owned,
+        };
+        View { subscribers: subscribers.iter().map(subscriber).collect(), ..View::default() }
+    }
+
+    fn list(view: &mut View, objects: &[Value]) -> Vec<String> {
+        view.take(Event::Init);
+        for object in objects {
+            assert!(view.take(Event::InitApply(object.clone())).is_empty());
+        }
+        view.take(Event::InitDone).into_iter().collect()
+    }
+
+    fn apply(view: &mut View, object: Value) -> Vec<String> {
+        view.take(Event::Apply(object)).into_iter().collect()
+    }
+
+    #[test]
+    fn drift_rings_the_owner_on_change_and_delete_and_not_the_subscriber() {
+        let mut view = view(&[("keeper", &[], true)]);
+        assert_eq!(
+            list(&mut view, &[object("a", 1, "owner-a", "x"), object("b", 1, "owner-b", "x")]),
+            ["owner-a", "owner-b"]
+        );
+        assert_eq!(apply(&mut view, object("a", 2, "owner-a", "y")), ["owner-a"]);
+        assert_eq!(apply(&mut view, object("a", 2, "owner-a", "y")), [""; 0]);
+        assert_eq!(apply(&mut view, object("a", 3, "thief", "y")), ["owner-a", "thief"]);
+        let rung: Vec<String> = view.take(Event::Delete(object("b", 4, "owner-b", "x"))).into_iter().collect();
+        assert_eq!(rung, ["owner-b"]);
+    }
+
+    #[test]
+    fn a_relist_rings_only_for_what_changed_while_away() {
+        let mut view = view(&[("keeper", &[], true)]);
+        list(
+            &mut view,
+            &[object("a", 1, "owner-a", "x"), object("b", 1, "owner-b", "x"), object("c", 1, "owner-c", "x")],
+        );
+        assert_eq!(
+            list(&mut view, &[object("a", 1, "owner-a", "x"), object("b", 2, "owner-b", "x")]),
+            ["owner-b", "owner-c"]
+        );
+        assert_eq!(list(&mut view, &[object("a", 1, "owner-a", "x"), object("b", 2, "owner-b", "x")]), [""; 0]);
+    }
+
+    #[test]
+    fn a_declared_watch_rings_its_subscriber_only_for_its_fields() {
+        let mut view =
+            view(&[("phase", &["/status/phase"], false), ("other", &["status.other"], false), ("any", &[], false)]);
+        assert_eq!(list(&mut view, &[object("a", 1, "o", "x")]), ["any", "other", "phase"]);
+        assert_eq!(apply(&mut view, object("a", 2, "o", "x")), ["any"]);
+        assert_eq!(apply(&mut view, object("a", 3, "o", "y")), ["any", "phase"]);
+        assert_eq!(apply(&mut view, object("new", 4, "o", "x")), ["any", "other", "phase"]);
+        assert_eq!(view.take(Event::Delete(object("a", 5, "o", "y"))).len(), 3);
+    }
+
+    #[test]
+    fn who_comes_later_is_rung_once() {
+        let rung = Arc::new(Mutex::new(Vec::new()));
+        let ring: Ring = {
+            let rung = rung.clone();
+            Arc::new(move |uid: &str| rung.lock().expect("lock").push(uid.to_owned()))
+        };
+        let first = Subscriber { uid: "first".into(), fields: vec!["status".into()], owned: false };
+        let second = Subscriber { uid: "second".into(), ..first.clone() };
+        let shared = Shared::new(ring, vec![first.clone()]);
+        shared.set(vec![first.clone()]);
+        shared.take(Event::Init);
+        shared.take(Event::InitDone);
+        shared.set(vec![first.clone(), second.clone()]);
+        shared.set(vec![first, second]);
+        assert_eq!(*rung.lock().expect("lock"), ["first", "second"]);
+    }
+}
