@@ -234,7 +234,7 @@ async fn open(key: &Key, target: &Target) -> Result<Events, Error> {
     let served = target.served("watch", &reference(key)).await?;
     let namespace = key.namespace.as_deref().filter(|_| served.namespaced);
     let config = watcher::Config { label_selector: key.selector.clone(), ..watcher::Config::default() };
-    fn api<K: kube::Resource<DynamicType = ApiResource>>(
+    fn api<K: kube::Resource<DynamicType = ApiResource, Scope = kube::core::DynamicResourceScope>>(
         target: &Target,
         namespace: Option<&str>,
         resource: &ApiResource,
