@@ -101,5 +101,9 @@ func importImage(ctx context.Context, archive, name string) error {
 	if err != nil {
 		return err
 	}
-	return record.Import(ctx, archive, os.Stdout)
+	names, err := record.Import(ctx, archive)
+	for _, imported := range names {
+		fmt.Println(imported)
+	}
+	return err
 }

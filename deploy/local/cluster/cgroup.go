@@ -162,6 +162,7 @@ func (g cgroups) kill(path string) error {
 	if _, err := os.Stat(top); err != nil {
 		return ignoreMissing(err)
 	}
+	killed := map[int]bool{}
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		g.freeze(top, true)
 		ids, err := g.processes(path)
@@ -169,14 +170,28 @@ func (g cgroups) kill(path string) error {
 			return err
 		}
 		for _, id := range ids {
+			killed[id] = true
 			_ = syscall.Kill(id, syscall.SIGKILL)
 		}
 		g.freeze(top, false)
 		if len(ids) == 0 {
+			awaitReaped(killed)
 			return nil
 		}
 		if time.Now().After(end) {
 			return fmt.Errorf("processes %v do not end", ids)
+		}
+	}
+}
+
+// awaitReaped gives the machine's init, whose children they are now, a moment to take the ended processes off the process
+// table. One that does not is not waited for: they have let go of all they had.
+func awaitReaped(ids map[int]bool) {
+	for end := time.Now().Add(2 * time.Second); len(ids) > 0 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		for id := range ids {
+			if syscall.Kill(id, 0) != nil {
+				delete(ids, id)
+			}
 		}
 	}
 }

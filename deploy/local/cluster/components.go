@@ -29,6 +29,8 @@ func (c Cluster) argv(component string, fsync bool) []string {
 			"--cluster-signing-cert-file", c.pki("ca.crt"),
 			"--cluster-signing-key-file", c.pki("ca.key"),
 			"--use-service-account-credentials",
+			// It looks this often whether the node still has to be kept free of pods; by default every five seconds.
+			"--node-monitor-period", "500ms",
 		)
 	case "kube-scheduler":
 		args = append(args, c.clientFlags(component)...)

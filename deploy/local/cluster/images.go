@@ -3,11 +3,11 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"threeport.dev/localkube/image"
@@ -16,21 +16,27 @@ import (
 // PauseImage is the image of the sandbox of every pod. It is made from a file, as all images here are.
 const PauseImage = "localkube.test/pause:1"
 
-// Import loads an OCI archive into a running cluster, where pods find it with imagePullPolicy IfNotPresent or Never. What
-// it imported goes to out.
-func (c Cluster) Import(ctx context.Context, archive string, out io.Writer) error {
+// Import loads an OCI archive into a running cluster, where pods find it with imagePullPolicy IfNotPresent or Never. It
+// returns the names of the images.
+func (c Cluster) Import(ctx context.Context, archive string) ([]string, error) {
 	bin, err := Bin()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(bin, "ctr"), "--address", c.containerdSocket(), "--namespace", "k8s.io",
 		"images", "import", archive)
 	output, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("import %s: %w: %s", archive, err, output)
+		return nil, fmt.Errorf("import %s: %w: %s", archive, err, output)
 	}
-	_, err = out.Write(output)
-	return err
+	var names []string
+	for line := range strings.Lines(string(output)) {
+		// Among progress and warnings, one line "NAME saved" for each.
+		if fields := strings.Fields(line); len(fields) == 2 && fields[1] == "saved" {
+			names = append(names, fields[0])
+		}
+	}
+	return names, nil
 }
 
 // importPause waits for containerd and gives it the pause image.
@@ -52,7 +58,8 @@ func (c Cluster) importPause(ctx context.Context, bin string) error {
 	if err := c.awaitContainerd(ctx); err != nil {
 		return err
 	}
-	return c.Import(ctx, archive, io.Discard)
+	_, err = c.Import(ctx, archive)
+	return err
 }
 
 func (c Cluster) awaitContainerd(ctx context.Context) error {

@@ -134,25 +134,44 @@ func bootID() string {
 }
 
 // lock takes a lock in runDir and returns its release; while another process holds it, wait is called once and lock
-// blocks. The file stays: removing a locked file would let two holders in.
+// blocks. The file goes with the release, so one that was waited for may not be the one others lock: then it is tried anew.
 func lock(name string, wait func()) (release func(), err error) {
-	if err := os.MkdirAll(runDir, 0o755); err != nil {
-		return nil, err
-	}
-	file, err := os.OpenFile(filepath.Join(runDir, "."+name+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	fd := int(file.Fd())
-	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		wait()
-		for err = unix.EINTR; errors.Is(err, unix.EINTR); {
-			err = unix.Flock(fd, unix.LOCK_EX)
+	path := filepath.Join(runDir, "."+name+".lock")
+	for {
+		if err := os.MkdirAll(runDir, 0o755); err != nil {
+			return nil, err
 		}
+		file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // the last cluster just went, and the directory with it
+		}
+		if err != nil {
+			return nil, err
+		}
+		fd := int(file.Fd())
+		if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+			wait()
+			wait = func() {}
+			for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+				err = unix.Flock(fd, unix.LOCK_EX)
+			}
+			if err != nil {
+				file.Close()
+				return nil, err
+			}
+		}
+		held, err := file.Stat()
 		if err != nil {
 			file.Close()
 			return nil, err
 		}
+		if there, err := os.Stat(path); err == nil && os.SameFile(held, there) {
+			return func() {
+				_ = os.Remove(path)
+				file.Close()
+				removeEmpty(runDir)
+			}, nil
+		}
+		file.Close()
 	}
-	return func() { file.Close() }, nil
 }
