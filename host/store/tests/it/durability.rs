@@ -1,0 +1,128 @@
+//! What is on disk: locking, encryption, damage, groups.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+use threeport_store::{Claim, Completion, Error, InventoryEntry, Op};
+
+use crate::*;
+
+#[tokio::test]
+async fn everything_is_there_after_a_restart() {
+    let store = open().await;
+    for n in 0..100 {
+        write(&store, put_due(&key("a", &format!("n{n}")), json!(n), ABSENT)).await;
+    }
+    write(&store, Op::Remove { key: key("a", "n7"), precondition: PRESENT }).await;
+    let version = store.version();
+    let store = store.reopen().await;
+    assert_eq!(store.version(), version);
+    assert_eq!((store.queue().depth, store.queue().items), (99, 99));
+    for n in 0..100 {
+        let found = store.get(&key("a", &format!("n{n}"))).await.unwrap();
+        assert_eq!(found.map(|object| object.value()["spec"].clone()), (n != 7).then(|| json!(n)));
+    }
+    assert_eq!(write(&store, put(&key("a", "more"), json!(1), ABSENT)).await.resource_version, version + 1);
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_data_is_refused_by_name() {
+    let store = open().await;
+    let refused = Store::open(config(&store.directory)).await.err().unwrap().to_string();
+    assert!(refused.contains("threeport.db") && refused.contains("another server"), "{refused}");
+    store.reopen().await;
+}
+
+fn secret_on_disk(directory: &Path, secret: &str) -> Vec<String> {
+    let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let holds = |path: &Path| memchr::memmem::find(&fs::read(path).unwrap(), secret.as_bytes()).is_some();
+    files.filter(|path| holds(path)).map(|path| path.display().to_string()).collect()
+}
+
+#[tokio::test]
+async fn secrets_and_what_runs_leave_are_nowhere_on_disk_in_the_clear() {
+    let store = open().await;
+    let directory = store.directory.path().join("data");
+    let secret = Key { resource: Resource::new("", "secrets"), ..key("a", "password") };
+    write(&store, put(&secret, json!("hunter-two-1"), ABSENT)).await;
+    write(&store, put(&secret, json!("hunter-two-2"), PRESENT)).await;
+    write(&store, put_due(&key("a", "open"), json!("in-the-clear"), ABSENT)).await;
+    let claim: Claim = store.claim("me", Duration::from_secs(60), 1).await.unwrap().remove(0);
+    let entry = InventoryEntry {
+        target: "t".to_string(),
+        api_version: "v1".to_string(),
+        kind: "Secret".to_string(),
+        namespace: None,
+        name: "s".to_string(),
+        uid: None,
+        stage: 0,
+        state: json!("hunter-two-3"),
+    };
+    let done = Completion {
+        carried: Some(json!({"kubeconfig": "hunter-two-4"})),
+        inventory: Some(vec![entry]),
+        ..Default::default()
+    };
+    store.complete(&claim, done).await.unwrap();
+    assert!(!secret_on_disk(&directory, "in-the-clear").is_empty(), "this test looks in the wrong place");
+    assert_eq!(secret_on_disk(&directory, "hunter-two"), [""; 0]);
+    let since = store.version();
+    write(&store, Op::Remove { key: secret.clone(), precondition: PRESENT }).await;
+    assert_eq!(secret_on_disk(&directory, "hunter-two"), [""; 0]);
+    let store = store.reopen().await;
+    assert_eq!(secret_on_disk(&directory, "hunter-two"), [""; 0]);
+    let scope = Scope { resource: secret.resource, namespace: None };
+    let change = futures::StreamExt::next(&mut store.watch(scope, Some(since)).await.unwrap()).await.unwrap().unwrap();
+    assert_eq!(change.object.value()["spec"], "hunter-two-2");
+}
+
+#[tokio::test]
+async fn another_key_is_refused_with_a_word_on_what_to_do() {
+    let store = open().await;
+    let secret = Key { resource: Resource::new("", "secrets"), ..key("a", "password") };
+    write(&store, put(&secret, json!("x"), ABSENT)).await;
+    store.close().await.unwrap();
+    let other = Config { key: Key32::new([8; 32]), ..config(&store.directory) };
+    let refused = Store::open(other).await.err().unwrap();
+    assert!(
+        matches!(&refused, Error::Corrupt(..)) && refused.to_string().contains("start it with the key"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_refused_by_name() {
+    let store = open().await;
+    for n in 0..200 {
+        write(&store, put(&key("a", &format!("n{n}")), json!("x".repeat(500)), ABSENT)).await;
+    }
+    store.close().await.unwrap();
+    let path = store.directory.path().join("data/threeport.db");
+    let mut bytes = fs::read(&path).unwrap();
+    let half = bytes.len() / 2;
+    bytes[half..half + 8192].fill(0xa5);
+    fs::write(&path, &bytes).unwrap();
+    let refused = Store::open(config(&store.directory)).await.err().unwrap();
+    assert!(matches!(&refused, Error::Corrupt(..)) && refused.to_string().contains("threeport.db"), "{refused}");
+    fs::write(&path, "this is no database, though it is long enough to be looked at as one".repeat(100)).unwrap();
+    let refused = Store::open(config(&store.directory)).await.err().unwrap();
+    assert!(matches!(&refused, Error::Corrupt(..)) && refused.to_string().contains("threeport.db"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writes_that_arrive_together_share_a_transaction() {
+    let store = open().await;
+    let (before, count) = (store.commits(), 400);
+    let writes = (0..count).map(|n| {
+        let store = store.store.clone();
+        async move { store.write(vec![put(&key("a", &format!("n{n}")), json!(n), ABSENT)]).await }
+    });
+    futures::future::try_join_all(writes).await.unwrap();
+    let commits = store.commits() - before;
+    assert!(commits * 10 <= count, "{count} writes took {commits} commits");
+    let idle = store.commits();
+    assert!(store.claim("me", Duration::from_secs(1), 1).await.unwrap().is_empty());
+    assert!(store.write(vec![put(&key("a", "n0"), json!(0), ABSENT)]).await.is_err());
+    assert_eq!(store.commits(), idle, "nothing to write, yet something was committed");
+}

@@ -1,0 +1,106 @@
+//! The store through its public interface, on real files.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod chaos;
+mod durability;
+mod objects;
+mod queue;
+mod reading;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use threeport_store::{Class, Config, Edge, Key, Key32, Object, Op, Precondition, Resource, Scope, Store};
+
+/// A store in a directory that goes with it.
+struct Temp {
+    directory: TempDir,
+    store: Store,
+}
+
+impl std::ops::Deref for Temp {
+    type Target = Store;
+    fn deref(&self) -> &Store {
+        &self.store
+    }
+}
+
+fn config(directory: &TempDir) -> Config {
+    Config::new(directory.path().join("data/threeport.db"), Key32::new([7; 32]))
+}
+
+async fn open() -> Temp {
+    open_keeping(Config::KEEP_CHANGES).await
+}
+
+async fn open_keeping(keep_changes: u64) -> Temp {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(Config { keep_changes, ..config(&directory) }).await.unwrap();
+    Temp { directory, store }
+}
+
+impl Temp {
+    /// Stops the server and starts it again on the same files.
+    async fn reopen(self) -> Self {
+        self.store.close().await.unwrap();
+        let store = Store::open(config(&self.directory)).await.unwrap();
+        Self { store, ..self }
+    }
+}
+
+const ABSENT: Precondition = Precondition::Absent;
+const PRESENT: Precondition = Precondition::Present { uid: None, resource_version: None };
+
+fn widgets() -> Resource {
+    Resource::new("example.dev", "widgets")
+}
+
+fn key(namespace: &str, name: &str) -> Key {
+    Key { resource: widgets(), namespace: Some(namespace.into()), name: name.into() }
+}
+
+fn scope() -> Scope {
+    Scope { resource: widgets(), namespace: None }
+}
+
+/// A body whose uid follows from its key.
+fn body(key: &Key, spec: Value) -> Value {
+    let namespace = key.namespace.as_deref();
+    let uid = format!("uid-{}-{}", namespace.unwrap_or(""), key.name);
+    json!({"metadata": {"name": &*key.name, "namespace": namespace, "uid": uid}, "spec": spec})
+}
+
+fn put(key: &Key, spec: Value, precondition: Precondition) -> Op {
+    Op::Put { key: key.clone(), body: body(key, spec), precondition, edges: None, wake: None }
+}
+
+fn put_due(key: &Key, spec: Value, precondition: Precondition) -> Op {
+    Op::Put { key: key.clone(), body: body(key, spec), precondition, edges: None, wake: Some(Class::User) }
+}
+
+fn edge(to: &Key) -> Edge {
+    Edge { to: to.clone(), role: "requires".to_string(), field: ".spec.ref".to_string() }
+}
+
+async fn write(store: &Store, op: Op) -> Object {
+    store.write(vec![op]).await.unwrap().remove(0)
+}
+
+/// Waits for a condition.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+fn names(objects: &[Object]) -> Vec<String> {
+    objects.iter().map(|object| object.key.name.to_string()).collect()
+}
+
+fn uid(text: &str) -> Arc<str> {
+    text.into()
+}

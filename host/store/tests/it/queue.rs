@@ -1,0 +1,244 @@
+//! Claims, leases, completions.
+
+use serde_json::json;
+use threeport_store::{Claim, Class, Completion, Error, InventoryEntry, Op};
+
+use crate::*;
+
+const TTL: Duration = Duration::from_secs(60);
+
+async fn due(store: &Store, name: &str) -> Key {
+    let key = key("a", name);
+    write(store, put_due(&key, json!(1), ABSENT)).await;
+    key
+}
+
+async fn claim(store: &Store) -> Claim {
+    let mut claims = store.claim("me", TTL, 1).await.unwrap();
+    assert_eq!(claims.len(), 1, "nothing is due");
+    claims.remove(0)
+}
+
+fn entry(name: &str) -> InventoryEntry {
+    InventoryEntry {
+        target: "t".to_string(),
+        api_version: "v1".to_string(),
+        kind: "ConfigMap".to_string(),
+        namespace: None,
+        name: name.to_string(),
+        uid: None,
+        stage: 3,
+        state: json!({"hash": name}),
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_goes_to_another_and_the_late_result_is_refused_whole() {
+    let store = open().await;
+    let one = due(&store, "one").await;
+    let stale = store.claim("first", Duration::from_millis(1), 1).await.unwrap().remove(0);
+    let mut taken = Vec::new();
+    until("the lease to run out", async || {
+        taken = store.claim("second", TTL, 1).await.unwrap();
+        !taken.is_empty()
+    })
+    .await;
+    assert!(taken[0].epoch > stale.epoch);
+    let version = store.version();
+    let result = Completion {
+        status: Some(json!({"stale": true})),
+        carried: Some(json!("stale")),
+        inventory: Some(vec![entry("stale")]),
+        ops: vec![put(&key("a", "child"), json!(1), ABSENT)],
+        ..Default::default()
+    };
+    assert!(matches!(store.complete(&stale, result).await, Err(Error::LeaseLost { .. })));
+    assert!(matches!(store.intend(&stale, vec![entry("stale")]).await, Err(Error::LeaseLost { .. })));
+    assert!(matches!(store.release(&stale).await, Err(Error::LeaseLost { .. })));
+    let leases = [(stale.object.uid.clone(), stale.epoch), (uid("unknown"), 1)];
+    assert_eq!(store.renew("first", &leases, TTL).await.unwrap(), [stale.object.uid.clone(), uid("unknown")]);
+    assert_eq!((store.version(), store.carried(&one).await.unwrap()), (version, json!(null)));
+    assert!(store.get(&key("a", "child")).await.unwrap().is_none());
+    store.release(&taken[0]).await.unwrap();
+    assert!(claim(&store).await.inventory.is_empty());
+}
+
+#[tokio::test]
+async fn a_renewed_lease_is_nobody_elses() {
+    let store = open().await;
+    due(&store, "one").await;
+    let mine = store.claim("me", Duration::from_millis(50), 1).await.unwrap().remove(0);
+    assert!(store.renew("me", &[(mine.object.uid.clone(), mine.epoch)], TTL).await.unwrap().is_empty());
+    assert!(store.next_due().unwrap() > Duration::from_secs(50));
+    assert_eq!((store.queue().leased, store.queue().depth), (1, 0));
+    store.complete(&mine, Completion::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_during_a_run_makes_it_due_again() {
+    let store = open().await;
+    let one = due(&store, "one").await;
+    let mine = claim(&store).await;
+    write(&store, put_due(&one, json!(2), PRESENT)).await;
+    assert!(store.claim("other", TTL, 1).await.unwrap().is_empty(), "two run the same object");
+    let status = Completion { status: Some(json!({"saw": 1})), next: Some(TTL), ..Default::default() };
+    assert!(store.complete(&mine, status).await.unwrap().due_again);
+    let again = claim(&store).await;
+    assert_eq!((&again.object.value()["spec"], &again.object.value()["status"]["saw"]), (&json!(2), &json!(1)));
+    assert_eq!(again.class, Class::User);
+    assert!(!store.complete(&again, Completion::default()).await.unwrap().due_again);
+    assert_eq!(store.next_due(), None);
+}
+
+#[tokio::test]
+async fn a_wake_up_during_a_run_is_not_lost() {
+    let store = open().await;
+    due(&store, "one").await;
+    let mine = claim(&store).await;
+    store.wake(&[mine.object.uid.clone(), uid("unknown")], Class::Drift).await.unwrap();
+    assert!(store.complete(&mine, Completion::default()).await.unwrap().due_again);
+}
+
+#[tokio::test]
+async fn what_a_run_leaves_comes_with_the_next_claim_even_after_a_restart() {
+    let store = open().await;
+    let one = due(&store, "one").await;
+    let mine = claim(&store).await;
+    assert_eq!((mine.attempts, &mine.carried, mine.inventory.len()), (0, &json!(null), 0));
+    store.intend(&mine, vec![entry("a")]).await.unwrap();
+    let applied = InventoryEntry { uid: Some("u".to_string()), ..entry("a") };
+    let inventory = Some(vec![applied.clone(), entry("b")]);
+    let result = Completion {
+        carried: Some(json!({"memory": 1})),
+        inventory,
+        next: Some(Duration::ZERO),
+        next_class: Some(Class::Drift),
+        failed: true,
+        ..Default::default()
+    };
+    store.complete(&mine, result).await.unwrap();
+    let store = store.reopen().await;
+    assert_eq!(store.carried(&one).await.unwrap(), json!({"memory": 1}));
+    let next = claim(&store).await;
+    assert_eq!((next.attempts, next.class, next.epoch), (1, Class::Drift, mine.epoch + 1));
+    assert_eq!(next.inventory, [applied.clone(), entry("b")]);
+    store.intend(&next, vec![InventoryEntry { state: json!("new"), ..entry("a") }, entry("c")]).await.unwrap();
+    store.release(&next).await.unwrap();
+    let last = claim(&store).await;
+    assert_eq!(last.inventory, [applied, entry("b"), entry("c")], "an intention overwrote what is known");
+    store.complete(&last, Completion::default()).await.unwrap();
+    assert_eq!(store.carried(&one).await.unwrap(), json!({"memory": 1}), "no news is no change");
+}
+
+#[tokio::test]
+async fn a_restarted_server_takes_over_at_once_and_the_old_epoch_stays_fenced() {
+    let store = open().await;
+    due(&store, "one").await;
+    let before = claim(&store).await;
+    let store = store.reopen().await;
+    let after = claim(&store).await;
+    assert_eq!(after.epoch, before.epoch + 1);
+    assert!(matches!(store.complete(&before, Completion::default()).await, Err(Error::LeaseLost { .. })));
+}
+
+#[tokio::test]
+async fn a_status_that_is_the_same_costs_no_resource_version() {
+    let store = open().await;
+    let one = due(&store, "one").await;
+    let ready =
+        || Completion { status: Some(json!({"ready": true})), next: Some(Duration::ZERO), ..Default::default() };
+    store.complete(&claim(&store).await, ready()).await.unwrap();
+    let version = store.version();
+    store.complete(&claim(&store).await, ready()).await.unwrap();
+    assert_eq!(store.version(), version);
+    assert_eq!(store.get(&one).await.unwrap().unwrap().value()["status"]["ready"], true);
+}
+
+#[tokio::test]
+async fn dropping_the_last_finalizer_removes_what_is_to_be_deleted_and_wakes_its_users() {
+    let store = open().await;
+    let (one, user) = (key("a", "one"), key("a", "user"));
+    let mut marked = body(&one, json!(1));
+    marked["metadata"]["finalizers"] = json!(["f"]);
+    let op = |body, wake| Op::Put { key: one.clone(), body, precondition: ABSENT, edges: None, wake };
+    write(&store, op(marked.clone(), Some(Class::User))).await;
+    let edges = Some(vec![edge(&one)]);
+    write(
+        &store,
+        Op::Put {
+            key: user.clone(),
+            body: body(&user, json!(1)),
+            precondition: ABSENT,
+            edges,
+            wake: Some(Class::Resync),
+        },
+    )
+    .await;
+    let drop_it =
+        || Completion { drop_finalizer: Some("f".to_string()), carried: Some(json!(1)), ..Default::default() };
+    let done = store.complete(&claim(&store).await, drop_it()).await.unwrap();
+    assert!(!done.removed, "nobody asked for its deletion");
+    assert!(store.get(&one).await.unwrap().unwrap().value()["metadata"].get("finalizers").is_none());
+    marked["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let again = Op::Put { key: one.clone(), body: marked, precondition: PRESENT, edges: None, wake: Some(Class::User) };
+    write(&store, again).await;
+    let done = store.complete(&claim(&store).await, drop_it()).await.unwrap();
+    assert!(done.removed && !done.due_again);
+    assert_eq!(done.woken, [uid("uid-a-user")]);
+    assert!(store.get(&one).await.unwrap().is_none());
+    assert_eq!((claim(&store).await.object.key, store.queue().items), (user, 1));
+    let store = store.reopen().await;
+    assert_eq!(store.queue().items, 1);
+}
+
+#[tokio::test]
+async fn a_completion_wakes_users_only_when_told_to() {
+    let store = open().await;
+    let (one, user) = (due(&store, "one").await, key("a", "user"));
+    let edges = Some(vec![edge(&one)]);
+    write(
+        &store,
+        Op::Put {
+            key: user.clone(),
+            body: body(&user, json!(1)),
+            precondition: ABSENT,
+            edges,
+            wake: Some(Class::Resync),
+        },
+    )
+    .await;
+    let mut claims = store.claim("me", TTL, 2).await.unwrap();
+    store.complete(&claims.pop().unwrap(), Completion::default()).await.unwrap();
+    let quiet = Completion {
+        status: Some(json!(1)),
+        next: Some(Duration::ZERO),
+        next_class: Some(Class::User),
+        ..Default::default()
+    };
+    assert!(store.complete(&claims.pop().unwrap(), quiet).await.unwrap().woken.is_empty());
+    let loud = Completion { wake_dependants: true, ..Default::default() };
+    assert_eq!(store.complete(&claim(&store).await, loud).await.unwrap().woken, [uid("uid-a-user")]);
+    let woken = claim(&store).await;
+    assert_eq!((woken.object.key, woken.class), (user, Class::Dependency));
+}
+
+#[tokio::test]
+async fn a_completion_whose_steps_conflict_writes_nothing_and_keeps_the_lease() {
+    let store = open().await;
+    due(&store, "one").await;
+    let mine = claim(&store).await;
+    let ops = vec![put(&key("a", "child"), json!(1), ABSENT), put(&key("a", "gone"), json!(1), PRESENT)];
+    let result = Completion { status: Some(json!(1)), ops, ..Default::default() };
+    assert!(matches!(store.complete(&mine, result).await, Err(Error::NotFound(_))));
+    assert!(store.get(&key("a", "child")).await.unwrap().is_none());
+    store.complete(&mine, Completion::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn removing_an_object_during_its_run_loses_the_lease() {
+    let store = open().await;
+    let one = due(&store, "one").await;
+    let mine = claim(&store).await;
+    write(&store, Op::Remove { key: one, precondition: PRESENT }).await;
+    assert!(matches!(store.complete(&mine, Completion::default()).await, Err(Error::LeaseLost { .. })));
+}
