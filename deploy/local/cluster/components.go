@@ -31,6 +31,8 @@ func (c Cluster) argv(component string, fsync bool) []string {
 			"--use-service-account-credentials",
 			// It looks this often whether the node still has to be kept free of pods; by default every five seconds.
 			"--node-monitor-period", "500ms",
+			// Its fifty controllers ask for a token each before they start; by default it would take seconds over that.
+			"--kube-api-qps", "200", "--kube-api-burst", "400",
 		)
 	case "kube-scheduler":
 		args = append(args, c.clientFlags(component)...)
@@ -75,6 +77,10 @@ func (c Cluster) apiserverFlags() []string {
 		"--cert-dir", c.path("pki"),
 		"--tls-cert-file", c.pki("apiserver.crt"), "--tls-private-key-file", c.pki("apiserver.key"),
 		"--client-ca-file", c.pki("ca.crt"),
+		"--requestheader-client-ca-file", c.pki("front-proxy-ca.crt"), "--requestheader-allowed-names", "front-proxy-client",
+		"--requestheader-username-headers", "X-Remote-User", "--requestheader-group-headers", "X-Remote-Group",
+		"--requestheader-extra-headers-prefix", "X-Remote-Extra-",
+		"--proxy-client-cert-file", c.pki("front-proxy-client.crt"), "--proxy-client-key-file", c.pki("front-proxy-client.key"),
 		"--kubelet-client-certificate", c.pki("apiserver-kubelet-client.crt"),
 		"--kubelet-client-key", c.pki("apiserver-kubelet-client.key"),
 		"--kubelet-certificate-authority", c.pki("ca.crt"),

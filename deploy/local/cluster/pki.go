@@ -45,19 +45,38 @@ func (c Cluster) identities() []identity {
 
 func (c Cluster) pki(file string) string { return c.path("pki", file) }
 
-// writePKI makes the certificate authority, every identity's certificate, and the key that signs service account tokens.
+// frontProxy is who the API server is when it passes requests on to aggregated APIs. Its certificate is of an authority of
+// its own, as whoever holds one may speak for anybody.
+var frontProxy = identity{file: "front-proxy-client", user: "front-proxy-client"}
+
+// writePKI makes the certificate authorities, every identity's certificate, and the key that signs service account tokens.
 func (c Cluster) writePKI() error {
 	if err := os.MkdirAll(c.path("pki"), 0o700); err != nil {
 		return err
 	}
-	ca, err := newAuthority("localkube-" + c.Name)
+	if err := c.writeAuthority("ca", c.identities()); err != nil {
+		return err
+	}
+	if err := c.writeAuthority("front-proxy-ca", []identity{frontProxy}); err != nil {
+		return err
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
 	}
-	if err := ca.write(c.pki("ca")); err != nil {
+	return writeKey(c.pki("sa.key"), key)
+}
+
+// writeAuthority makes a certificate authority and the certificates it signs.
+func (c Cluster) writeAuthority(file string, identities []identity) error {
+	ca, err := newAuthority("localkube-" + c.Name + "-" + file)
+	if err != nil {
 		return err
 	}
-	for _, id := range c.identities() {
+	if err := ca.write(c.pki(file)); err != nil {
+		return err
+	}
+	for _, id := range identities {
 		issued, err := ca.issue(id)
 		if err != nil {
 			return fmt.Errorf("certificate %s: %w", id.file, err)
@@ -66,11 +85,7 @@ func (c Cluster) writePKI() error {
 			return err
 		}
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return err
-	}
-	return writeKey(c.pki("sa.key"), key)
+	return nil
 }
 
 // pair is a certificate and its key.
