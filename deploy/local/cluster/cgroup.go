@@ -187,7 +187,7 @@ func (g cgroups) kill(path string) error {
 // awaitReaped gives the machine's init, whose children they are now, a moment to take the ended processes off the process
 // table. One that does not is not waited for: they have let go of all they had.
 func awaitReaped(ids map[int]bool) {
-	for end := time.Now().Add(2 * time.Second); len(ids) > 0 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(3 * time.Second); len(ids) > 0 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		for id := range ids {
 			if syscall.Kill(id, 0) != nil {
 				delete(ids, id)
