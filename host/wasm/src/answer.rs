@@ -122,7 +122,7 @@ mod tests {
     fn a_failure_of_no_known_kind_breaks_the_contract() {
         assert!(check(&Err(failure("transient"))).is_ok());
         let error = check(&Err(failure("whatever"))).unwrap_err();
-        assert_eq!(error.reason(), "PluginBadAnswer");
+        assert_eq!(error.reason(), "AnswerInvalid");
         assert!(error.to_string().contains("waiting-for"), "{error}");
     }
 

@@ -50,12 +50,12 @@ impl LoadError {
     /// The reason of the condition that reports it.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::NotAComponent(_) => "NotAComponent",
+            Self::NotAComponent(_) => "ComponentInvalid",
             Self::TooLarge { .. } => "ComponentTooLarge",
-            Self::WrongContract { .. } => "WrongContract",
-            Self::ForbiddenImport { .. } => "ForbiddenImport",
-            Self::Compile(_) => "DoesNotCompile",
-            Self::Describe(_) => "BadDescription",
+            Self::WrongContract { .. } => "ContractUnsupported",
+            Self::ForbiddenImport { .. } => "ImportForbidden",
+            Self::Compile(_) => "ComponentInvalid",
+            Self::Describe(_) => "ComponentInvalid",
         }
     }
 }
@@ -128,15 +128,15 @@ impl RunError {
     /// The reason of the condition that reports it.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Trap { .. } => "PluginCrashed",
-            Self::Deadline { .. } => "PluginDeadlineExceeded",
-            Self::Memory { .. } => "PluginMemoryExceeded",
-            Self::HostCalls { .. } => "PluginHostCallsExceeded",
-            Self::HostBytes { .. } => "PluginHostBytesExceeded",
-            Self::Handles { .. } => "PluginHandlesExceeded",
-            Self::StackOverflow { .. } => "PluginStackOverflow",
-            Self::BadAnswer(_) => "PluginBadAnswer",
-            Self::Host(_) => "PluginHostFailed",
+            Self::Trap { .. } => "PluginTrapped",
+            Self::Deadline { .. } => "DeadlineExceeded",
+            Self::Memory { .. } => "MemoryLimitExceeded",
+            Self::HostCalls { .. } => "HostCallLimitExceeded",
+            Self::HostBytes { .. } => "HostByteLimitExceeded",
+            Self::Handles { .. } => "HandleLimitExceeded",
+            Self::StackOverflow { .. } => "StackOverflow",
+            Self::BadAnswer(_) => "AnswerInvalid",
+            Self::Host(_) => "HostFailed",
         }
     }
 }
