@@ -5,6 +5,7 @@
 
 pub mod jetstream;
 pub mod local;
+mod pending;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,7 @@ pub trait Bell: Send + Sync + 'static {
 /// Hears.
 #[async_trait]
 pub trait Listener: Send + 'static {
-    /// Waits for at least one ring and takes all that are there, each object once. None when the bell is gone for good.
+    /// Waits for at least one ring and takes all that are there, each object once. Nothing (an empty list) means that rings may have been
+    /// missed: look at everything that is due. None when the bell is gone for good.
     async fn heard(&mut self) -> Option<Vec<Wake>>;
 }
