@@ -7,8 +7,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"slices"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -25,7 +23,9 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 	}
 	var name string
-	for _, sub := range []*cobra.Command{upCommand(&name), downCommand(&name), statusCommand(&name), kubeconfigCommand(&name), logsCommand(&name)} {
+	for _, sub := range []*cobra.Command{
+		upCommand(&name), downCommand(&name), statusCommand(&name), kubeconfigCommand(&name), logsCommand(&name),
+	} {
 		sub.Flags().StringVar(&name, "name", "local", "name of the cluster")
 		root.AddCommand(sub)
 	}
@@ -57,8 +57,8 @@ func downCommand(name *string) *cobra.Command {
 		Use:   "down",
 		Short: "End a cluster: its processes, its pods, its data; its logs stay",
 		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			found, err := cluster.Down(*name, func() {
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			found, err := cluster.Down(cmd.Context(), *name, func() {
 				fmt.Fprintf(os.Stderr, "waiting for another localkube that is at work on cluster %q\n", *name)
 			})
 			switch {
@@ -135,10 +135,4 @@ func show(path string) error {
 	defer file.Close()
 	_, err = io.Copy(os.Stdout, file)
 	return err
-}
-
-// oneOf is the error of a command that lacks one of two flags.
-func oneOf(flags ...string) error {
-	slices.Sort(flags)
-	return fmt.Errorf("give %s, or both", strings.Join(flags, " or "))
 }

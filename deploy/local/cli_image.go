@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 
@@ -48,7 +49,7 @@ func imageBuildCommand() *cobra.Command {
 
 func buildImage(ctx context.Context, spec image.Spec, output, name string) error {
 	if output == "" && name == "" {
-		return oneOf("--output FILE", "--name CLUSTER")
+		return errors.New("say where the image is to go: --output FILE, --name CLUSTER, or both")
 	}
 	if output == "" {
 		temporary, err := os.CreateTemp("", "localkube-*.tar")

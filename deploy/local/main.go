@@ -6,6 +6,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -20,7 +21,7 @@ func main() {
 		run()
 		return
 	}
-	if err := command().Execute(); err != nil {
+	if err := command().ExecuteContext(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "localkube:", err)
 		if errors.Is(err, cluster.ErrNotRunning) {
 			os.Exit(3)

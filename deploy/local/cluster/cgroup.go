@@ -93,7 +93,10 @@ func (g cgroups) create(path string) error {
 	return err
 }
 
-// delegate lets the children of a version 2 cgroup have all of its controllers, as the kubelet demands.
+// delegated are the controllers that a kubelet demands below its cgroup root wherever the machine has them.
+var delegated = []string{"cpu", "cpuset", "hugetlb", "memory", "pids"}
+
+// delegate lets the children of a version 2 cgroup have these controllers.
 func (g cgroups) delegate(dir string) error {
 	if !g.unified {
 		return nil
@@ -103,6 +106,9 @@ func (g cgroups) delegate(dir string) error {
 		return err
 	}
 	for controller := range strings.FieldsSeq(string(data)) {
+		if !slices.Contains(delegated, controller) {
+			continue
+		}
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0); err != nil {
 			return fmt.Errorf("cgroup controller %s of %s: %w", controller, dir, err)
 		}

@@ -17,6 +17,9 @@ import (
 // ErrNotRunning is returned where a running cluster is needed and there is none of that name.
 var ErrNotRunning = errors.New("cluster is not running")
 
+// errInterrupted is how a start ends that the user broke off.
+var errInterrupted = errors.New("interrupted")
+
 // Cluster names what belongs to one cluster. It is derived, holds nothing open and may be copied.
 type Cluster struct {
 	// Name is unique on this machine.

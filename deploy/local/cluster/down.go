@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,14 +11,14 @@ import (
 
 // Down ends a cluster: every process, its pods' too, and all it had on this machine but its logs. It works on what a crash
 // of anything left, and says whether there was something to end.
-func Down(name string, waiting func()) (found bool, err error) {
+func Down(ctx context.Context, name string, waiting func()) (found bool, err error) {
 	if err := CheckName(name); err != nil {
 		return false, err
 	}
 	if err := RequireRoot(); err != nil {
 		return false, err
 	}
-	release, err := lock("cluster-"+name, waiting)
+	release, err := lock(ctx, "cluster-"+name, waiting)
 	if err != nil {
 		return false, err
 	}
@@ -32,11 +33,11 @@ func Down(name string, waiting func()) (found bool, err error) {
 		record, err = Record{}, nil
 	}
 	found = err == nil || groups.exists("localkube/"+name)
-	return found, teardown(record.orNamed(name), groups)
+	return found, teardown(ctx, record.orNamed(name), groups)
 }
 
 // teardown removes all of a cluster, in an order that can be broken off anywhere and begun again: the record goes last.
-func teardown(r Record, groups cgroups) error {
+func teardown(ctx context.Context, r Record, groups cgroups) error {
 	c := r.Cluster
 	if err := groups.kill(c.cgroup()); err != nil {
 		return err
@@ -57,7 +58,7 @@ func teardown(r Record, groups cgroups) error {
 			return fmt.Errorf("remove %s: %w", c.Dir, err)
 		}
 	}
-	release, err := lock("all", func() {})
+	release, err := lock(ctx, "all", func() {})
 	if err != nil {
 		return err
 	}

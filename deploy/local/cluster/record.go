@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +25,8 @@ type Record struct {
 	Cluster
 	// Boot is the kernel's boot id: a record of another boot describes nothing that still runs.
 	Boot string
+	// Fsync says that etcd waits for the disk.
+	Fsync bool
 	// Processes are the components, in the order they were started.
 	Processes []Process
 }
@@ -133,11 +137,12 @@ func bootID() string {
 	return strings.TrimSpace(string(data))
 }
 
-// lock takes a lock in runDir and returns its release; while another process holds it, wait is called once and lock
-// blocks. The file goes with the release, so one that was waited for may not be the one others lock: then it is tried anew.
-func lock(name string, wait func()) (release func(), err error) {
+// lock takes a lock in runDir and returns its release. While another process holds it, lock calls wait once and goes on
+// trying until the context ends. The file goes with the release, so one that was waited for may not be the one others lock:
+// then it is tried anew.
+func lock(ctx context.Context, name string, wait func()) (release func(), err error) {
 	path := filepath.Join(runDir, "."+name+".lock")
-	for {
+	for waited := false; ; {
 		if err := os.MkdirAll(runDir, 0o755); err != nil {
 			return nil, err
 		}
@@ -148,24 +153,7 @@ func lock(name string, wait func()) (release func(), err error) {
 		if err != nil {
 			return nil, err
 		}
-		fd := int(file.Fd())
-		if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); err != nil {
-			wait()
-			wait = func() {}
-			for err = unix.EINTR; errors.Is(err, unix.EINTR); {
-				err = unix.Flock(fd, unix.LOCK_EX)
-			}
-			if err != nil {
-				file.Close()
-				return nil, err
-			}
-		}
-		held, err := file.Stat()
-		if err != nil {
-			file.Close()
-			return nil, err
-		}
-		if there, err := os.Stat(path); err == nil && os.SameFile(held, there) {
+		if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); err == nil && isFile(file, path) {
 			return func() {
 				_ = os.Remove(path)
 				file.Close()
@@ -173,5 +161,24 @@ func lock(name string, wait func()) (release func(), err error) {
 			}, nil
 		}
 		file.Close()
+		if !waited {
+			waited = true
+			wait()
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errInterrupted
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
+}
+
+// isFile says whether the open file is still the one at path.
+func isFile(file *os.File, path string) bool {
+	held, err := file.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(held, there)
 }

@@ -37,7 +37,7 @@ func Up(ctx context.Context, options Options) error {
 	if err := preflight(bin); err != nil {
 		return err
 	}
-	release, err := lock("cluster-"+options.Name, func() {
+	release, err := lock(ctx, "cluster-"+options.Name, func() {
 		fmt.Fprintf(options.Progress, "waiting for another localkube that is at work on cluster %q\n", options.Name)
 	})
 	if err != nil {
@@ -46,33 +46,57 @@ func Up(ctx context.Context, options Options) error {
 	defer release()
 	steps := newProgress(options.Progress)
 	old, err := Load(options.Name)
-	switch {
-	case err == nil && old.alive() && old.Cluster.ready(ctx) == nil:
-		fmt.Fprintf(options.Progress, "cluster %q is already running at %s\n", old.Name, old.Server())
-		return nil
-	case err != nil && !errors.Is(err, ErrNotRunning):
+	if err != nil && !errors.Is(err, ErrNotRunning) {
 		return err
+	}
+	if old.alive() {
+		return old.keep(ctx, options)
 	}
 	groups, err := findCgroups()
 	if err != nil {
 		return err
 	}
-	if err == nil && old.Name != "" || groups.exists("localkube/"+options.Name) {
-		if err := teardown(old.orNamed(options.Name), groups); err != nil {
+	if old.Name != "" || groups.exists("localkube/"+options.Name) {
+		if err := teardown(ctx, old.orNamed(options.Name), groups); err != nil {
 			return fmt.Errorf("remove what is left of cluster %q: %w", options.Name, err)
 		}
 		steps.done("removed what was left of an earlier run")
 	}
-	record, err := allocate(options)
+	record, err := allocate(ctx, options)
 	if err != nil {
 		return err
 	}
-	start := &starter{record: record, options: options, bin: bin, groups: groups, steps: steps, exited: make(chan error, len(Components))}
+	start := &starter{record: record, wait: options.Wait, bin: bin, groups: groups, steps: steps, exited: make(chan error, len(Components))}
 	if err := start.run(ctx); err != nil {
-		return errors.Join(err, teardown(start.record, groups))
+		// The context may be over; what was begun is still to be removed.
+		return errors.Join(err, teardown(context.WithoutCancel(ctx), start.record, groups))
 	}
 	fmt.Fprintf(options.Progress, "cluster %q is up at %s after %.1f s; its kubeconfig is %s\n",
 		record.Name, record.Server(), time.Since(steps.begin).Seconds(), record.Kubeconfig())
+	return nil
+}
+
+// keep is up on a cluster all of whose components run. However long it does not answer, it is not torn down: it may be busy,
+// and it has somebody's data.
+func (r Record) keep(ctx context.Context, options Options) error {
+	down := fmt.Sprintf("end it first with `localkube down --name %s`", r.Name)
+	if options.Fsync && !r.Fsync {
+		return fmt.Errorf("cluster %q runs without --fsync: %s", r.Name, down)
+	}
+	if dir, err := filepath.Abs(options.Dir); options.Dir != "" && (err != nil || dir != r.Dir) {
+		return fmt.Errorf("cluster %q runs in %s: %s", r.Name, r.Dir, down)
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for r.ready(ctx) != nil {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("cluster %q runs but its API server does not answer: look at `localkube logs --name %s kube-apiserver`, or %s",
+				r.Name, r.Name, down)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	fmt.Fprintf(options.Progress, "cluster %q is already running at %s; its kubeconfig is %s\n", r.Name, r.Server(), r.Kubeconfig())
 	return nil
 }
 
@@ -85,7 +109,7 @@ func (r Record) orNamed(name string) Record {
 }
 
 // allocate picks a number for the cluster and records it.
-func allocate(options Options) (Record, error) {
+func allocate(ctx context.Context, options Options) (Record, error) {
 	dir := options.Dir
 	if dir == "" {
 		var err error
@@ -100,7 +124,7 @@ func allocate(options Options) (Record, error) {
 	if err := checkDir(dir); err != nil {
 		return Record{}, err
 	}
-	release, err := lock("all", func() {})
+	release, err := lock(ctx, "all", func() {})
 	if err != nil {
 		return Record{}, err
 	}
@@ -123,17 +147,17 @@ func allocate(options Options) (Record, error) {
 	if err := saveSysctls(); err != nil {
 		return Record{}, err
 	}
-	record := Record{Cluster: Cluster{Name: options.Name, Dir: dir, Number: number}, Boot: bootID()}
+	record := Record{Cluster: Cluster{Name: options.Name, Dir: dir, Number: number}, Boot: bootID(), Fsync: options.Fsync}
 	return record, record.save()
 }
 
 // starter is one start of a cluster.
 type starter struct {
-	record  Record
-	options Options
-	bin     string
-	groups  cgroups
-	steps   *progress
+	record Record
+	wait   bool
+	bin    string
+	groups cgroups
+	steps  *progress
 	// exited gets an error for each component that ends.
 	exited chan error
 }
@@ -167,7 +191,7 @@ func (s *starter) run(ctx context.Context) error {
 	if err := s.start(launch, "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"); err != nil {
 		return err
 	}
-	if !s.options.Wait {
+	if !s.wait {
 		return nil
 	}
 	for _, wait := range []struct {
@@ -212,7 +236,7 @@ func (c Cluster) prepare(groups cgroups) error {
 // start starts components and watches over them until the start is done.
 func (s *starter) start(launch *launcher, components ...string) error {
 	for _, component := range components {
-		cmd, err := launch.start(s.bin, s.record.argv(component, s.options.Fsync))
+		cmd, err := launch.start(s.bin, s.record.argv(component, s.record.Fsync))
 		if err != nil {
 			return err
 		}
@@ -247,7 +271,7 @@ func (s *starter) await(ctx context.Context, component string, condition func(co
 			return err
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.Canceled) {
-				return errors.New("interrupted")
+				return errInterrupted
 			}
 			return fmt.Errorf("%s is not ready after %.0f s (%v); the end of its log %s:\n%s", component,
 				time.Since(s.steps.begin).Seconds(), pending, s.record.Log(component), tail(s.record.Log(component)))
