@@ -1,1 +1,77 @@
 //! The REST API that speaks the Kubernetes API conventions.
+//!
+//! A request goes one way: `serve` (TLS) → `router` (authenticate, find the kind) → `resources` (one module for each verb) → the store. What
+//! the kinds are comes from the `registry`, what their objects look like from `schema`; the handlers translate and decide nothing. No kind of
+//! a plugin is named here: what the host itself serves is described by the files in `builtin/`, by the same means as everything else.
+
+mod accept;
+mod auth;
+mod clock;
+mod discovery;
+mod jsonpath;
+mod kubeconfig;
+mod openapi;
+mod patch;
+pub mod pki;
+mod query;
+mod references;
+mod registry;
+mod resources;
+mod router;
+mod schema;
+mod selector;
+mod serve;
+mod status;
+mod table;
+
+use std::net::SocketAddr;
+
+pub use kubeconfig::kubeconfig;
+pub use serve::{Served, serve};
+
+/// How to serve.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The bearer token that may do everything.
+    pub token: String,
+    /// Certificate and key.
+    pub tls: Tls,
+}
+
+impl Config {
+    /// A configuration.
+    pub fn new(listen: SocketAddr, token: impl Into<String>, tls: Tls) -> Self {
+        Self { listen, token: token.into(), tls }
+    }
+}
+
+/// What the server presents to clients; see [`pki`].
+#[derive(Clone)]
+pub struct Tls {
+    /// Certificate chain, PEM.
+    pub cert_pem: String,
+    /// Private key, PEM.
+    pub key_pem: String,
+}
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Choose another address or port, or stop who has it.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The configured address.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Repair or remove the named file.
+    #[error("certificate: {0}")]
+    Certificate(String),
+    /// The store refused; it says why.
+    #[error(transparent)]
+    Store(#[from] threeport_store::Error),
+}

@@ -1,0 +1,268 @@
+//! Patches: JSON patch (RFC 6902), merge patch (RFC 7396) and, for built-in kinds, strategic merge patch.
+
+use axum::http::StatusCode;
+use serde_json::{Map, Value};
+
+use crate::registry::Kind;
+use crate::status::{ApiError, ApiResult};
+
+/// A decoded patch.
+pub(crate) enum Patch {
+    Json(json_patch::Patch),
+    Merge(Value),
+    Strategic(Value),
+}
+
+impl Patch {
+    /// Decodes a patch by its media type.
+    pub(crate) fn decode(kind: &Kind, content_type: &str, body: &[u8]) -> ApiResult<Self> {
+        let wrong = |e: &dyn std::fmt::Display| ApiError::bad_request(format!("the patch cannot be read: {e}"));
+        match content_type {
+            "application/json-patch+json" => Ok(Self::Json(serde_json::from_slice(body).map_err(|e| wrong(&e))?)),
+            "application/merge-patch+json" => Ok(Self::Merge(object(body)?)),
+            "application/strategic-merge-patch+json" if kind.builtin => Ok(Self::Strategic(object(body)?)),
+            "application/strategic-merge-patch+json" => Err(ApiError::unsupported_media_type(
+                "strategic merge patches are for built-in kinds: the body of the request was in an unknown format - accepted media types \
+                 include: application/json-patch+json, application/merge-patch+json",
+            )),
+            "application/apply-patch+yaml" | "application/apply-patch+cbor" => Err(ApiError::unsupported_media_type(
+                "server-side apply is not supported by this version of the server; use a merge patch, or kubectl apply without --server-side",
+            )),
+            other => Err(ApiError::unsupported_media_type(format!(
+                "the body of the request was in an unknown format ({other}) - accepted media types include: \
+                 application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"
+            ))),
+        }
+    }
+
+    /// Whether the patch names the version it is for: then a conflict is the client's.
+    pub(crate) fn names_version(&self) -> bool {
+        match self {
+            Self::Json(patch) => patch.iter().any(|op| {
+                matches!(op, json_patch::PatchOperation::Test(_))
+                    || op.path().to_string() == "/metadata/resourceVersion"
+            }),
+            Self::Merge(patch) | Self::Strategic(patch) => {
+                patch.pointer("/metadata/resourceVersion").is_some_and(|v| v.as_str().is_some_and(|v| !v.is_empty()))
+            }
+        }
+    }
+
+    /// The patched object.
+    pub(crate) fn apply(&self, mut target: Value) -> ApiResult<Value> {
+        match self {
+            Self::Json(patch) => {
+                json_patch::patch(&mut target, patch).map_err(|e| {
+                    let message = format!("the server rejected our request due to an error in our request: {e}");
+                    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
+                })?;
+            }
+            Self::Merge(patch) => json_patch::merge(&mut target, patch),
+            Self::Strategic(patch) => strategic(&mut target, patch, "")?,
+        }
+        if target.is_object() { Ok(target) } else { Err(ApiError::bad_request("the patch leaves no object")) }
+    }
+}
+
+fn object(body: &[u8]) -> ApiResult<Value> {
+    match serde_json::from_slice(body) {
+        Ok(value @ Value::Object(_)) => Ok(value),
+        Ok(_) => Err(ApiError::bad_request("the patch must be an object")),
+        Err(e) => Err(ApiError::bad_request(format!("the patch cannot be read: {e}"))),
+    }
+}
+
+/// How a list of a built-in kind is merged.
+enum ListMerge {
+    /// As a whole.
+    Replace,
+    /// Texts, each once.
+    Set,
+    /// Objects, told apart by this key.
+    By(&'static str),
+}
+
+/// The lists that Kubernetes merges in the kinds that are built in here.
+fn list_merge(path: &str) -> ListMerge {
+    match path {
+        "metadata.finalizers" => ListMerge::Set,
+        "metadata.ownerReferences" => ListMerge::By("uid"),
+        "status.conditions" => ListMerge::By("type"),
+        _ => ListMerge::Replace,
+    }
+}
+
+const ORDER: &str = "$setElementOrder/";
+const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
+
+fn strategic(target: &mut Value, patch: &Value, path: &str) -> ApiResult<()> {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return Ok(());
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Some(map) = target.as_object_mut() else { return Ok(()) };
+    match patch.get("$patch").map(|d| d.as_str().unwrap_or_default()) {
+        None | Some("merge") => {}
+        Some("replace") => map.clear(),
+        Some("delete") => {
+            map.clear();
+            return Ok(());
+        }
+        Some(other) => return Err(ApiError::bad_request(format!("unknown directive $patch: {other:?}"))),
+    }
+    if let Some(keep) = patch.get("$retainKeys").and_then(Value::as_array) {
+        map.retain(|key, _| keep.iter().any(|k| k == key));
+    }
+    for (key, value) in patch {
+        let at = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+        if let Some(list) = key.strip_prefix(DELETE_FROM) {
+            if let (Some(Value::Array(items)), Value::Array(gone)) = (map.get_mut(list), value) {
+                items.retain(|item| !gone.contains(item));
+            }
+        } else if key.starts_with('$') {
+            // Orders are applied when everything is merged; the other directives are done.
+        } else if value.is_null() {
+            map.remove(key);
+        } else if let Value::Array(changes) = value {
+            let merged = list(map.remove(key), changes, &at(key))?;
+            map.insert(key.clone(), merged);
+        } else {
+            let below = map.entry(key.as_str()).or_insert(Value::Null);
+            strategic(below, value, &at(key))?;
+            if value.get("$patch").is_some_and(|d| d == "delete") {
+                map.remove(key);
+            }
+        }
+    }
+    for (key, order) in patch {
+        if let Some(name) = key.strip_prefix(ORDER)
+            && let (Some(Value::Array(items)), Value::Array(order)) = (map.get_mut(name), order)
+        {
+            let at = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+            sort(items, order, &list_merge(&at));
+        }
+    }
+    Ok(())
+}
+
+fn list(old: Option<Value>, changes: &[Value], path: &str) -> ApiResult<Value> {
+    let mut items = match old {
+        Some(Value::Array(items)) => items,
+        _ => Vec::new(),
+    };
+    match list_merge(path) {
+        ListMerge::Replace => items = changes.to_vec(),
+        ListMerge::Set => {
+            for change in changes {
+                if !items.contains(change) {
+                    items.push(change.clone());
+                }
+            }
+        }
+        ListMerge::By(key) => {
+            if changes.iter().any(|c| c.get("$patch").is_some_and(|d| d == "replace")) {
+                items.clear();
+            }
+            for change in changes {
+                let id = change.get(key);
+                let found = items.iter().position(|item| id.is_some() && item.get(key) == id);
+                match (change.get("$patch").and_then(Value::as_str), found) {
+                    (Some("delete"), Some(index)) => drop(items.remove(index)),
+                    (Some("delete"), None) => {}
+                    // The marker of a replaced list carries nothing itself.
+                    (Some("replace"), _) if id.is_none() => {}
+                    (_, Some(index)) => strategic(&mut items[index], change, path)?,
+                    (_, None) => {
+                        let mut item = Value::Null;
+                        strategic(&mut item, change, path)?;
+                        items.push(item);
+                    }
+                }
+            }
+        }
+    }
+    Ok(Value::Array(items))
+}
+
+/// Puts items in the asked order; those that are not named keep their place at the end.
+fn sort(items: &mut [Value], order: &[Value], merge: &ListMerge) {
+    let place = |item: &Value| {
+        order
+            .iter()
+            .position(|wanted| match merge {
+                ListMerge::By(key) => wanted.get(*key) == item.get(*key),
+                _ => wanted == item,
+            })
+            .unwrap_or(usize::MAX)
+    };
+    items.sort_by_key(place);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn strategic_merge_patches_do_what_kubectl_means() {
+        let cases = [
+            (
+                "maps merge",
+                json!({"data": {"a": "1", "b": "2"}}),
+                json!({"data": {"b": "3", "c": "4"}}),
+                json!({"data": {"a": "1", "b": "3", "c": "4"}}),
+            ),
+            (
+                "null removes",
+                json!({"data": {"a": "1", "b": "2"}}),
+                json!({"data": {"a": null}}),
+                json!({"data": {"b": "2"}}),
+            ),
+            (
+                "replace",
+                json!({"data": {"a": "1"}}),
+                json!({"data": {"$patch": "replace", "b": "2"}}),
+                json!({"data": {"b": "2"}}),
+            ),
+            ("delete", json!({"data": {"a": "1"}, "x": 1}), json!({"data": {"$patch": "delete"}}), json!({"x": 1})),
+            (
+                "retain",
+                json!({"s": {"a": 1, "b": 2}}),
+                json!({"s": {"$retainKeys": ["b", "c"], "c": 3}}),
+                json!({"s": {"b": 2, "c": 3}}),
+            ),
+            (
+                "finalizers are a set",
+                json!({"metadata": {"finalizers": ["a", "b"]}}),
+                json!({"metadata": {"finalizers": ["c"], "$deleteFromPrimitiveList/finalizers": ["a"], "$setElementOrder/finalizers": ["c", "b"]}}),
+                json!({"metadata": {"finalizers": ["c", "b"]}}),
+            ),
+            (
+                "owners by uid",
+                json!({"metadata": {"ownerReferences": [{"uid": "1", "name": "a"}, {"uid": "2", "name": "b"}]}}),
+                json!({"metadata": {"ownerReferences": [{"uid": "1", "$patch": "delete"}, {"uid": "2", "controller": true}, {"uid": "3"}],
+                       "$setElementOrder/ownerReferences": [{"uid": "3"}, {"uid": "2"}]}}),
+                json!({"metadata": {"ownerReferences": [{"uid": "3"}, {"uid": "2", "name": "b", "controller": true}]}}),
+            ),
+            ("other lists are replaced", json!({"l": [1, 2]}), json!({"l": [3]}), json!({"l": [3]})),
+            ("text for map", json!({"a": "x"}), json!({"a": {"b": 1}}), json!({"a": {"b": 1}})),
+        ];
+        for (name, target, patch, expected) in cases {
+            assert_eq!(Patch::Strategic(patch).apply(target).expect(name), expected, "{name}");
+        }
+        assert!(Patch::Strategic(json!({"a": {"$patch": "explode"}})).apply(json!({"a": {}})).is_err());
+    }
+
+    #[test]
+    fn merge_and_json_patches_follow_their_rfcs() {
+        let merged = Patch::Merge(json!({"a": {"b": null, "c": 1}})).apply(json!({"a": {"b": 1}})).expect("merges");
+        assert_eq!(merged, json!({"a": {"c": 1}}));
+        let patch = serde_json::from_value(json!([{"op": "replace", "path": "/a", "value": 2}])).expect("a patch");
+        assert_eq!(Patch::Json(patch).apply(json!({"a": 1})).expect("applies"), json!({"a": 2}));
+        let patch = serde_json::from_value(json!([{"op": "remove", "path": "/missing"}])).expect("a patch");
+        assert!(Patch::Json(patch).apply(json!({"a": 1})).is_err());
+    }
+}

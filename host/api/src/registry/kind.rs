@@ -1,0 +1,116 @@
+//! One kind in one version.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::Value;
+use threeport_store::Resource;
+
+use crate::jsonpath::JsonPath;
+use crate::schema::Schema;
+
+/// A kind as it is served in one version.
+#[derive(Debug)]
+pub(crate) struct Kind {
+    /// Its collection.
+    pub resource: Resource,
+    /// This version.
+    pub version: Arc<str>,
+    /// `group/version`, or `version` for core.
+    pub api_version: Arc<str>,
+    /// The version objects are stored in, as an apiVersion.
+    pub storage_api_version: Arc<str>,
+    /// `Widget`
+    pub kind: Arc<str>,
+    /// `WidgetList`
+    pub list_kind: Arc<str>,
+    /// `widget`
+    pub singular: Arc<str>,
+    /// `wd`
+    pub short_names: Vec<String>,
+    /// `all`
+    pub categories: Vec<String>,
+    /// False: cluster-scoped.
+    pub namespaced: bool,
+    /// Has a `status` subresource.
+    pub has_status: bool,
+    /// Served by the host itself.
+    pub builtin: bool,
+    /// Compiled schema with `apiVersion`, `kind` and `metadata`.
+    pub schema: Schema,
+    /// Its source, for OpenAPI.
+    pub source: Value,
+    /// Table columns after the name.
+    pub columns: Vec<Column>,
+    /// A reconciler looks after its objects: they carry the cleanup finalizer and have work items.
+    pub reconciled: bool,
+    /// Fields that name other objects.
+    pub references: Vec<Reference>,
+}
+
+impl Kind {
+    /// The collection's path: `/apis/example.com/v1`.
+    pub(crate) fn group_path(&self) -> String {
+        if self.resource.group.is_empty() {
+            format!("api/{}", self.version)
+        } else {
+            format!("apis/{}/{}", self.resource.group, self.version)
+        }
+    }
+
+    /// Whether this is the built-in kind of that name.
+    pub(crate) fn is_builtin(&self, group: &str, plural: &str) -> bool {
+        self.builtin && &*self.resource.group == group && &*self.resource.plural == plural
+    }
+}
+
+/// A column of a Table.
+#[derive(Debug)]
+pub(crate) struct Column {
+    /// Heading.
+    pub name: String,
+    /// `string`, `integer`, `number`, `boolean`, `date`
+    pub kind: String,
+    /// OpenAPI format.
+    pub format: String,
+    /// For people.
+    pub description: String,
+    /// 0: always shown; higher: with `-o wide`.
+    pub priority: i64,
+    /// Where the value is.
+    pub path: ColumnPath,
+}
+
+/// Where a column's value is.
+#[derive(Debug)]
+pub(crate) enum ColumnPath {
+    /// At a JSONPath.
+    Json(JsonPath),
+    /// Number of entries at a path (ConfigMap and Secret data, which kubectl shows as a number).
+    Count(Vec<JsonPath>),
+    /// The first path that has a value.
+    First(Vec<JsonPath>),
+    /// `kind/name` of an object reference, in lower case.
+    Reference(JsonPath),
+}
+
+/// A declared reference between kinds; see `reference` in `wit/`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Reference {
+    /// The kind that has the field; other kinds of the plugin have other entries.
+    pub kind: String,
+    /// Dotted path, with `[]` for the items of a list.
+    pub field: String,
+    /// apiVersion of what it points at.
+    #[serde(alias = "toApiVersion")]
+    pub to_api_version: String,
+    /// Kinds it may point at; the first is meant when the value is only a name.
+    #[serde(alias = "toKinds")]
+    pub to_kinds: Vec<String>,
+    /// Whether it may point into another namespace.
+    #[serde(default, alias = "crossNamespace")]
+    pub cross_namespace: bool,
+    /// `target`, `requires` or `uses`
+    pub role: String,
+}

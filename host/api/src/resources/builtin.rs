@@ -1,0 +1,154 @@
+//! What the built-in kinds need beyond their schemas.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use threeport_store::{Error, Key, Op, Precondition, Resource, lifecycle};
+
+use crate::clock;
+use crate::registry::{self, CRD_GROUP, CRD_PLURAL, Kind, OWN_GROUP};
+use crate::router::App;
+use crate::schema::FieldError;
+use crate::status::{ApiError, ApiResult};
+
+/// Label with a namespace's own name, as Kubernetes sets it.
+const NAME_LABEL: &str = "kubernetes.io/metadata.name";
+
+/// Completes an object that came from a client.
+pub(super) fn fold(kind: &Kind, body: &mut Value) {
+    if kind.is_builtin("", "secrets") {
+        let Some(Value::Object(texts)) = body.as_object_mut().and_then(|o| o.remove("stringData")) else { return };
+        if texts.is_empty() {
+            return;
+        }
+        let data = &mut body["data"];
+        if !data.is_object() {
+            *data = json!({});
+        }
+        for (key, text) in texts {
+            data[key] = match text.as_str() {
+                Some(text) => STANDARD.encode(text).into(),
+                // No text: left to the validation, which names the field.
+                None => text,
+            };
+        }
+    } else if kind.is_builtin("", "namespaces") {
+        let name = body.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        if !body["metadata"]["labels"].is_object() {
+            body["metadata"]["labels"] = json!({});
+        }
+        body["metadata"]["labels"][NAME_LABEL] = name.into();
+    }
+}
+
+/// Gives a new object the status that the host answers for; keeps it current on updates.
+pub(super) fn host_status(kind: &Kind, body: &mut Value) {
+    if kind.is_builtin("", "namespaces") {
+        body["spec"] = json!({"finalizers": ["kubernetes"]});
+        body["status"] = json!({"phase": "Active"});
+    } else if kind.is_builtin(CRD_GROUP, CRD_PLURAL) {
+        registry::establish(body, &clock::now());
+    }
+}
+
+/// What a schema cannot say.
+pub(super) async fn check(app: &App, kind: &Kind, body: &Value, old: Option<&Value>) -> ApiResult<Vec<FieldError>> {
+    let mut errors = Vec::new();
+    if kind.is_builtin(CRD_GROUP, CRD_PLURAL) {
+        errors.extend(registry::check_crd(body));
+        if let Some(old) = old {
+            for field in ["group", "scope"] {
+                if old["spec"][field] != body["spec"][field] {
+                    errors.push(FieldError::invalid(
+                        format!("spec.{field}"),
+                        &body["spec"][field],
+                        "field is immutable",
+                    ));
+                }
+            }
+            for field in ["kind", "plural"] {
+                let (before, now) = (&old["spec"]["names"][field], &body["spec"]["names"][field]);
+                if before != now {
+                    errors.push(FieldError::invalid(format!("spec.names.{field}"), now, "field is immutable"));
+                }
+            }
+        } else if let (Some(group), Some(name)) =
+            (body["spec"]["group"].as_str(), body["spec"]["names"]["kind"].as_str())
+            && let Some(there) = app.registry.kinds().by_kind(group, name)
+            && there.builtin
+        {
+            let detail = format!("{name} of group {group} is built in");
+            errors.push(FieldError::invalid("spec.names.kind", &name.into(), detail));
+        }
+    } else if kind.is_builtin(OWN_GROUP, "plugins") {
+        let digest = body["spec"]["component"].as_str().unwrap_or_default();
+        let unchanged = old.is_some_and(|old| old["spec"]["component"] == digest);
+        if !unchanged && app.store.get_blob(digest).await?.is_none() {
+            let detail = "no component with this digest has been uploaded: push it with `threeport plugin push FILE`, or POST its bytes to /blobs";
+            errors.push(FieldError::invalid("spec.component", &digest.into(), detail));
+        }
+    } else if kind.is_builtin("", "events") {
+        let about = body.pointer("/involvedObject/namespace").and_then(Value::as_str).unwrap_or_default();
+        let own = body.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
+        if !(about == own || (about.is_empty() && own == "default")) {
+            errors.push(FieldError::invalid(
+                "involvedObject.namespace",
+                &about.into(),
+                "does not match event.namespace",
+            ));
+        }
+    } else if kind.is_builtin("", "configmaps") || kind.is_builtin("", "secrets") {
+        for field in ["data", "binaryData"] {
+            for key in body[field].as_object().into_iter().flatten().map(|(key, _)| key) {
+                let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+                if key.is_empty() || key.len() > 253 || key == "." || key.starts_with("..") || !key.chars().all(fits) {
+                    let detail = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
+                    errors.push(FieldError::invalid(format!("{field}[{key}]"), &key.as_str().into(), detail));
+                }
+            }
+        }
+    }
+    Ok(errors)
+}
+
+/// The key of a namespace.
+pub(super) fn namespace_key(name: &str) -> Key {
+    Key { resource: Resource::new("", "namespaces"), namespace: None, name: name.into() }
+}
+
+/// Refuses new objects in a namespace that is not there or is going.
+pub(super) async fn open_namespace(app: &App, kind: &Kind, namespace: &str, name: &str) -> ApiResult<()> {
+    let key = namespace_key(namespace);
+    let Some(there) = app.store.get(&key).await? else {
+        return Err(ApiError::not_found(&key.resource, namespace));
+    };
+    if there.value().pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string) {
+        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        return Err(ApiError::forbidden(&kind.resource, name, &why));
+    }
+    Ok(())
+}
+
+/// Makes what must always be there: the namespace `default`.
+pub(crate) async fn prepare_store(app: &Arc<App>) -> Result<(), Error> {
+    let key = namespace_key("default");
+    if app.store.get(&key).await?.is_some() {
+        return Ok(());
+    }
+    let body = json!({
+        "apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": "default", "labels": {NAME_LABEL: "default"}},
+        "spec": {"finalizers": ["kubernetes"]},
+    });
+    let mut body = lifecycle::create(body, Timestamp::now(), &uuid::Uuid::new_v4().to_string(), true);
+    body["status"] = json!({"phase": "Active"});
+    let op = Op::Put { key, body, precondition: Precondition::Absent, edges: None, wake: None };
+    match app.store.write(vec![op]).await {
+        // Another host was faster.
+        Ok(_) | Err(Error::AlreadyExists(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,189 @@
+//! get and list.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use threeport_store::{Error, ListQuery, Object, Scope};
+
+use super::{answer, existing, in_version, key, parse};
+use crate::accept::{self, Output};
+use crate::router::{App, Call};
+use crate::selector::Filter;
+use crate::status::{ApiError, ApiResult, json_response};
+use crate::table::{self, Include};
+
+/// How many objects are read at once while a selector looks for its page.
+const CHUNK: usize = 1000;
+
+/// GET of one object: the stored bytes.
+pub(crate) async fn get(app: &Arc<App>, call: &Call) -> ApiResult<Response> {
+    let object = existing(app, &call.kind, &key(call)?).await?;
+    answer(call, StatusCode::OK, &object.body, &[])
+}
+
+/// Where a page ended, and what it is a page of.
+#[derive(Serialize, Deserialize)]
+struct Continue {
+    rv: u64,
+    ns: Option<Arc<str>>,
+    name: Arc<str>,
+}
+
+/// A page as it was found.
+pub(super) struct Page {
+    pub items: Vec<Object>,
+    pub version: u64,
+    next: Option<(Option<Arc<str>>, Arc<str>)>,
+    remaining: Option<usize>,
+}
+
+/// GET of a collection.
+pub(crate) async fn list(app: &Arc<App>, call: &Call) -> ApiResult<Response> {
+    let kind = &call.kind;
+    let output = accept::output(&call.headers)?;
+    let query = &call.query;
+    let filter = Filter::parse(kind, query.get("labelSelector"), query.get("fieldSelector"))?;
+    let limit = query.number("limit")?.filter(|l| *l > 0).and_then(|l| usize::try_from(l).ok());
+    let (after, at) = match query.get("continue") {
+        Some(token) => {
+            let token = decode(token)?;
+            (Some((token.ns, token.name)), Some(token.rv))
+        }
+        None => (None, as_of(app, call)?),
+    };
+    let page = page(app, call, &filter, limit, after, at).await.map_err(|error| match error {
+        Error::Gone { asked, newest, .. } if asked <= newest => ApiError::gone(
+            "The provided continue parameter is too old to display a consistent list result. You must start a new list without the \
+             continue parameter.",
+        ),
+        other => other.into(),
+    })?;
+    let mut metadata = Map::new();
+    metadata.insert("resourceVersion".into(), page.version.to_string().into());
+    if let Some((ns, name)) = page.next {
+        metadata.insert("continue".into(), encode(&Continue { rv: page.version, ns, name }).into());
+        if let Some(remaining) = page.remaining.filter(|_| filter.is_trivial()) {
+            metadata.insert("remainingItemCount".into(), remaining.into());
+        }
+    }
+    let metadata = Value::Object(metadata);
+    let body = match output {
+        Output::Json => whole(call, &page.items, &metadata),
+        Output::Table => {
+            let (include, now) = (Include::parse(query.get("includeObject"))?, Timestamp::now());
+            let rows = page
+                .items
+                .iter()
+                .map(|object| Ok(table::row(kind, parse(&in_version(kind, &object.body))?, include, now)))
+                .collect::<ApiResult<Vec<_>>>()?;
+            Bytes::from(table::table(table::columns(kind), rows, &metadata).to_string())
+        }
+        Output::Metadata => {
+            let items = page
+                .items
+                .iter()
+                .map(|object| Ok(table::metadata_only(&parse(&object.body)?)))
+                .collect::<ApiResult<Vec<_>>>()?;
+            let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
+            Bytes::from(list.to_string())
+        }
+    };
+    Ok(json_response(StatusCode::OK, body))
+}
+
+/// The snapshot that was asked for, if an exact one was.
+fn as_of(app: &App, call: &Call) -> ApiResult<Option<u64>> {
+    let version = call.query.version("resourceVersion")?;
+    match (call.query.get("resourceVersionMatch"), version) {
+        (Some("Exact"), Some(0)) => {
+            Err(ApiError::bad_request("resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\""))
+        }
+        (Some("Exact"), Some(version)) => Ok(Some(version)),
+        (Some("NotOlderThan") | None, Some(version)) if version > app.store.version() => {
+            Err(Error::Gone { asked: version, oldest: 0, newest: app.store.version() }.into())
+        }
+        (Some("NotOlderThan"), Some(_)) | (None, _) => Ok(None),
+        (Some("Exact" | "NotOlderThan"), None) => {
+            Err(ApiError::bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided"))
+        }
+        (Some(other), _) => Err(ApiError::bad_request(format!("resourceVersionMatch {other:?} is not supported"))),
+    }
+}
+
+/// The objects that a call selects.
+pub(super) async fn page(
+    app: &App,
+    call: &Call,
+    filter: &Filter,
+    limit: Option<usize>,
+    mut after: Option<(Option<Arc<str>>, Arc<str>)>,
+    mut at: Option<u64>,
+) -> Result<Page, Error> {
+    let namespace = call.namespace.as_deref().or(filter.namespace.as_deref().filter(|_| call.kind.namespaced));
+    let scope = Scope { resource: call.kind.resource.clone(), namespace: namespace.map(Into::into) };
+    if filter.is_trivial() {
+        let list = app.store.list(ListQuery { scope, limit, after, at }).await?;
+        let next = (list.remaining > 0).then(|| list.items.last().map(position)).flatten();
+        return Ok(Page { items: list.items, version: list.resource_version, next, remaining: Some(list.remaining) });
+    }
+    let mut items = Vec::new();
+    loop {
+        let query = ListQuery { scope: scope.clone(), limit: limit.map(|_| CHUNK), after: after.take(), at };
+        let list = app.store.list(query).await?;
+        // Every further part is of the same snapshot.
+        at = Some(list.resource_version);
+        let count = list.items.len();
+        for (index, object) in list.items.into_iter().enumerate() {
+            after = Some(position(&object));
+            if filter.matches(&object) {
+                items.push(object);
+            }
+            if limit.is_some_and(|l| items.len() >= l) && (index + 1 < count || list.remaining > 0) {
+                return Ok(Page { items, version: list.resource_version, next: after, remaining: None });
+            }
+        }
+        if list.remaining == 0 {
+            return Ok(Page { items, version: list.resource_version, next: None, remaining: None });
+        }
+    }
+}
+
+fn position(object: &Object) -> (Option<Arc<str>>, Arc<str>) {
+    (object.key.namespace.clone(), object.key.name.clone())
+}
+
+/// A list put together from the stored bytes.
+fn whole(call: &Call, items: &[Object], metadata: &Value) -> Bytes {
+    let kind = &call.kind;
+    let mut out = Vec::with_capacity(256 + items.iter().map(|o| o.body.len() + 1).sum::<usize>());
+    let head =
+        format!(r#"{{"apiVersion":"{}","kind":"{}","metadata":{metadata},"items":["#, kind.api_version, kind.list_kind);
+    out.extend_from_slice(head.as_bytes());
+    for (index, object) in items.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        out.extend_from_slice(&in_version(kind, &object.body));
+    }
+    out.extend_from_slice(b"]}");
+    Bytes::from(out)
+}
+
+fn encode(token: &Continue) -> String {
+    URL_SAFE_NO_PAD.encode(json!(token).to_string())
+}
+
+fn decode(token: &str) -> ApiResult<Continue> {
+    URL_SAFE_NO_PAD
+        .decode(token)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .ok_or_else(|| ApiError::bad_request("continue key is not valid"))
+}

@@ -1,0 +1,247 @@
+//! create, update and patch.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::response::Response;
+use jiff::Timestamp;
+use serde_json::Value;
+use threeport_store::lifecycle::{self, FINALIZER, Part};
+use threeport_store::{Class, Edge, Key, Object, Op, Precondition};
+
+use super::admit::{self, FieldValidation};
+use super::{answer, builtin, existing, key, key_of, ring_dependants};
+use crate::accept;
+use crate::patch::Patch;
+use crate::registry::{CRD_GROUP, CRD_PLURAL, Kind};
+use crate::router::{App, Call};
+use crate::status::{ApiError, ApiResult};
+
+/// Largest object.
+const OBJECT_LIMIT: usize = 1_572_864;
+/// How often a patch is tried again when others write at the same time.
+const ATTEMPTS: usize = 10;
+
+/// POST to a collection.
+pub(crate) async fn create(app: &Arc<App>, call: Call) -> ApiResult<Response> {
+    accept::output(&call.headers)?;
+    let kind = call.kind.clone();
+    if kind.namespaced && call.namespace.is_none() {
+        return Err(ApiError::bad_request(
+            "an object of a namespaced kind is created in a namespace: POST to namespaces/NAME/...",
+        ));
+    }
+    let (dry_run, mode) = (call.query.dry_run()?, FieldValidation::parse(&call.query)?);
+    fits(call.body.len())?;
+    let mut body = accept::decode(&accept::content_type(&call.headers), &call.body)?;
+    admit::identify(&kind, call.namespace.as_deref(), None, &mut body)?;
+    generate_name(&mut body);
+    let warnings = admit::complete(&kind, mode, &mut body)?;
+    if body["metadata"]["resourceVersion"].as_str().is_some_and(|v| !v.is_empty()) {
+        return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    let uid = uuid::Uuid::new_v4().to_string();
+    let mut body = lifecycle::create(body, Timestamp::now(), &uid, kind.has_status);
+    if kind.reconciled {
+        add_finalizer(&mut body);
+    }
+    let edges = admit::validate(app, &app.registry.kinds(), &kind, &body, None, whole_or_main(&kind)).await?;
+    builtin::host_status(&kind, &mut body);
+
+    let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let key = key_of(&kind, call.namespace.as_deref(), &name);
+    // Held until it is written: a namespace that is found empty meanwhile would leave this object behind.
+    let _gate = app.namespaces.read().await;
+    if let Some(namespace) = &call.namespace {
+        builtin::open_namespace(app, &kind, namespace, &name).await?;
+    }
+    if dry_run {
+        if app.store.get(&key).await?.is_some() {
+            return Err(ApiError::already_exists(&kind.resource, &name));
+        }
+        return answer(&call, StatusCode::CREATED, &Bytes::from(body.to_string()), &warnings);
+    }
+    let wake = kind.reconciled.then_some(Class::User);
+    let edges = (!kind.references.is_empty()).then_some(edges);
+    let stored = put(app, &kind, Op::Put { key, body, precondition: Precondition::Absent, edges, wake }).await?;
+    answer(&call, StatusCode::CREATED, &stored.body, &warnings)
+}
+
+/// PUT of an object or of its status.
+pub(crate) async fn update(app: &Arc<App>, call: Call) -> ApiResult<Response> {
+    accept::output(&call.headers)?;
+    let kind = call.kind.clone();
+    fits(call.body.len())?;
+    let sent = accept::decode(&accept::content_type(&call.headers), &call.body)?;
+    let named = sent["metadata"]["resourceVersion"].as_str().is_some_and(|v| !v.is_empty() && v != "0");
+    if !named && !kind.builtin {
+        let error = crate::schema::FieldError::invalid(
+            "metadata.resourceVersion",
+            &0.into(),
+            "must be specified for an update",
+        );
+        let name = call.name.as_deref().unwrap_or_default();
+        return Err(ApiError::invalid(&kind.resource.group, &kind.kind, name, &[error]));
+    }
+    change(app, &call, named, |_old| Ok(sent.clone())).await
+}
+
+/// PATCH of an object or of its status.
+pub(crate) async fn patch(app: &Arc<App>, call: Call) -> ApiResult<Response> {
+    accept::output(&call.headers)?;
+    let patch = Patch::decode(&call.kind, &accept::content_type(&call.headers), &call.body)?;
+    let api_version = call.kind.api_version.clone();
+    change(app, &call, patch.names_version(), |old| {
+        let mut old = old.clone();
+        old["apiVersion"] = (&*api_version).into();
+        patch.apply(old)
+    })
+    .await
+}
+
+/// Reads, changes and writes; again if somebody else wrote meanwhile, unless the client named the version it means.
+async fn change(
+    app: &Arc<App>,
+    call: &Call,
+    named: bool,
+    make: impl Fn(&Value) -> ApiResult<Value>,
+) -> ApiResult<Response> {
+    let mut attempt = 1;
+    loop {
+        match change_once(app, call, &make).await {
+            Err(error) if error.is_conflict() && !named && attempt < ATTEMPTS => attempt += 1,
+            result => return result,
+        }
+    }
+}
+
+async fn change_once(app: &Arc<App>, call: &Call, make: impl Fn(&Value) -> ApiResult<Value>) -> ApiResult<Response> {
+    let kind = &call.kind;
+    let (dry_run, mode) = (call.query.dry_run()?, FieldValidation::parse(&call.query)?);
+    let key = key(call)?;
+    let stored = existing(app, kind, &key).await?;
+    let old = stored.value();
+    let mut body = make(&old)?;
+    admit::identify(kind, call.namespace.as_deref(), call.name.as_deref(), &mut body)?;
+    expect_version(kind, &stored, &body)?;
+    let warnings = admit::complete(kind, mode, &mut body)?;
+    let part = if call.status { Part::Status } else { whole_or_main(kind) };
+    let mut body = lifecycle::update(&old, body, part);
+    let deleting = old["metadata"]["deletionTimestamp"].is_string();
+    if kind.reconciled && !deleting {
+        add_finalizer(&mut body);
+    }
+    let edges = admit::validate(app, &app.registry.kinds(), kind, &body, Some(&old), part).await?;
+    if kind.is_builtin(CRD_GROUP, CRD_PLURAL) && part == Part::Main {
+        builtin::host_status(kind, &mut body);
+    }
+    if call.body.len() + stored.body.len() > OBJECT_LIMIT {
+        fits(body.to_string().len())?;
+    }
+    if dry_run {
+        return answer(call, StatusCode::OK, &Bytes::from(body.to_string()), &warnings);
+    }
+    let precondition =
+        Precondition::Present { uid: Some(stored.uid.clone()), resource_version: Some(stored.resource_version) };
+    if lifecycle::finished(&body) {
+        // The last one who held it has let go.
+        remove(app, kind, key, precondition).await?;
+        return answer(call, StatusCode::OK, &Bytes::from(body.to_string()), &warnings);
+    }
+    let wake = (kind.reconciled && part != Part::Status && matters(&old, &body)).then_some(Class::User);
+    let edges: Option<Vec<Edge>> = (part != Part::Status && !kind.references.is_empty()).then_some(edges);
+    let stored = put(app, kind, Op::Put { key, body, precondition, edges, wake }).await?;
+    answer(call, StatusCode::OK, &stored.body, &warnings)
+}
+
+/// Writes one object, rings, and serves it at once if it defines a kind.
+pub(super) async fn put(app: &Arc<App>, kind: &Kind, op: Op) -> ApiResult<Object> {
+    let woken = matches!(&op, Op::Put { wake: Some(_), .. });
+    let stored =
+        app.store.write(vec![op]).await?.pop().ok_or_else(|| ApiError::internal("the store gave no object back"))?;
+    if woken {
+        app.ring(&stored.uid);
+    }
+    if kind.is_builtin(CRD_GROUP, CRD_PLURAL) {
+        app.registry.put(&stored);
+    }
+    ring_dependants(app, &stored.key).await;
+    Ok(stored)
+}
+
+/// Removes one object, rings for those that refer to it, and stops serving it if it defines a kind.
+pub(super) async fn remove(app: &Arc<App>, kind: &Kind, key: Key, precondition: Precondition) -> ApiResult<Object> {
+    let op = Op::Remove { key: key.clone(), precondition };
+    let removed =
+        app.store.write(vec![op]).await?.pop().ok_or_else(|| ApiError::internal("the store gave no object back"))?;
+    if kind.is_builtin(CRD_GROUP, CRD_PLURAL) {
+        app.registry.remove(&key.name, removed.resource_version);
+    }
+    ring_dependants(app, &key).await;
+    Ok(removed)
+}
+
+/// A version or uid in the body must be that of the stored object.
+fn expect_version(kind: &Kind, stored: &Object, body: &Value) -> ApiResult<()> {
+    let given = |key: &str| body["metadata"][key].as_str().filter(|v| !v.is_empty());
+    if given("uid").is_some_and(|uid| uid != &*stored.uid) {
+        let why = format!(
+            "Precondition failed: UID in precondition: {}, UID in object meta: {}",
+            given("uid").unwrap_or_default(),
+            stored.uid
+        );
+        return Err(ApiError::conflict(&kind.resource, &stored.key.name, &why));
+    }
+    match given("resourceVersion").filter(|v| *v != "0") {
+        Some(version) if version != stored.resource_version.to_string() => Err(ApiError::conflict(
+            &kind.resource,
+            &stored.key.name,
+            "the object has been modified; please apply your changes to the latest version and try again",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a reconciler has to look: the desired state, labels or annotations changed.
+fn matters(old: &Value, new: &Value) -> bool {
+    ["generation", "labels", "annotations", "finalizers"].iter().any(|f| old["metadata"][*f] != new["metadata"][*f])
+}
+
+fn whole_or_main(kind: &Kind) -> Part {
+    if kind.has_status { Part::Main } else { Part::Whole }
+}
+
+fn add_finalizer(body: &mut Value) {
+    let finalizers = &mut body["metadata"]["finalizers"];
+    match finalizers.as_array_mut() {
+        Some(list) if list.iter().any(|f| f == FINALIZER) => {}
+        Some(list) => list.push(FINALIZER.into()),
+        None => *finalizers = Value::Array(vec![FINALIZER.into()]),
+    }
+}
+
+fn fits(size: usize) -> ApiResult<()> {
+    if size <= OBJECT_LIMIT {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "RequestEntityTooLarge",
+        format!("the object is too large: limit is {OBJECT_LIMIT} bytes"),
+    ))
+}
+
+/// `generateName` makes a name of five letters and digits that cannot form words.
+fn generate_name(body: &mut Value) {
+    const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+    let metadata = &mut body["metadata"];
+    if metadata["name"].as_str().is_some_and(|n| !n.is_empty()) {
+        return;
+    }
+    let Some(prefix) = metadata["generateName"].as_str().filter(|p| !p.is_empty()) else { return };
+    let random = uuid::Uuid::new_v4();
+    let suffix = random.as_bytes()[..5].iter().map(|b| char::from(ALPHABET[usize::from(*b) % ALPHABET.len()]));
+    let name: String = prefix.chars().take(58).chain(suffix).collect();
+    metadata["name"] = name.into();
+}

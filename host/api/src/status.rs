@@ -1,0 +1,215 @@
+//! Errors as Kubernetes writes them: a `metav1.Status` with a reason and a cause for every bad field.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use threeport_store::Error as StoreError;
+
+use crate::schema::FieldError;
+
+/// A refused or failed request.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiError {
+    /// HTTP status.
+    pub code: StatusCode,
+    /// Machine-readable reason, as in `metav1.StatusReason`.
+    pub reason: &'static str,
+    /// What a person reads.
+    pub message: String,
+    /// `details`: name, group, kind, causes. Boxed: the ordinary result stays small.
+    pub details: Option<Box<Value>>,
+}
+
+/// Result of a handler.
+pub(crate) type ApiResult<T> = Result<T, ApiError>;
+
+impl ApiError {
+    /// An error without details.
+    pub(crate) fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), details: None }
+    }
+
+    /// 400.
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "BadRequest", message)
+    }
+
+    /// 404 for a path that is not served.
+    pub(crate) fn no_such_path() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NotFound", "the server could not find the requested resource")
+    }
+
+    /// 404 for an object.
+    pub(crate) fn not_found(resource: &threeport_store::Resource, name: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NotFound", format!("{resource} \"{name}\" not found")).about(resource, name)
+    }
+
+    /// 409 for a create.
+    pub(crate) fn already_exists(resource: &threeport_store::Resource, name: &str) -> Self {
+        Self::new(StatusCode::CONFLICT, "AlreadyExists", format!("{resource} \"{name}\" already exists"))
+            .about(resource, name)
+    }
+
+    /// 409: somebody else was faster, or something stands in the way.
+    pub(crate) fn conflict(resource: &threeport_store::Resource, name: &str, why: &str) -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "Conflict",
+            format!("Operation cannot be fulfilled on {resource} \"{name}\": {why}"),
+        )
+        .about(resource, name)
+    }
+
+    /// 403 for what may never be done with this object.
+    pub(crate) fn forbidden(resource: &threeport_store::Resource, name: &str, why: &str) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "Forbidden", format!("{resource} \"{name}\" is forbidden: {why}"))
+            .about(resource, name)
+    }
+
+    /// 405.
+    pub(crate) fn method_not_allowed(method: &str) -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "MethodNotAllowed",
+            format!("the server does not allow {method} on the requested resource"),
+        )
+    }
+
+    /// 415.
+    pub(crate) fn unsupported_media_type(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType", message)
+    }
+
+    /// 422 with a cause for every field.
+    pub(crate) fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
+        let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        let list = match errors {
+            [one] => one.to_string(),
+            many => format!("[{}]", many.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+        };
+        let causes: Vec<Value> =
+            errors.iter().map(|e| json!({"reason": e.kind.reason(), "message": e.body(), "field": e.field})).collect();
+        Self {
+            code: StatusCode::UNPROCESSABLE_ENTITY,
+            reason: "Invalid",
+            message: format!("{qualified} \"{name}\" is invalid: {list}"),
+            details: Some(Box::new(json!({"name": name, "group": group, "kind": kind, "causes": causes}))),
+        }
+    }
+
+    /// 410: the asked version is not there any more.
+    pub(crate) fn gone(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::GONE, "Expired", message)
+    }
+
+    /// 500.
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
+    }
+
+    /// Adds who it is about.
+    pub(crate) fn about(mut self, resource: &threeport_store::Resource, name: &str) -> Self {
+        self.details = Some(Box::new(json!({"name": name, "group": &*resource.group, "kind": &*resource.plural})));
+        self
+    }
+
+    /// Adds causes to the details.
+    pub(crate) fn with_causes(mut self, causes: Vec<Value>) -> Self {
+        let mut details = self.details.take().map_or_else(|| json!({}), |d| *d);
+        details["causes"] = Value::Array(causes);
+        self.details = Some(Box::new(details));
+        self
+    }
+
+    /// The `metav1.Status`.
+    pub(crate) fn status(&self) -> Value {
+        let mut status = json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+            "message": self.message, "reason": self.reason, "code": self.code.as_u16(),
+        });
+        if let Some(details) = &self.details {
+            status["details"] = (**details).clone();
+        }
+        status
+    }
+
+    /// True for a lost race that reading again may win.
+    pub(crate) fn is_conflict(&self) -> bool {
+        self.code == StatusCode::CONFLICT && self.reason == "Conflict"
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::AlreadyExists(key) => Self::already_exists(&key.resource, &key.name),
+            StoreError::NotFound(key) => Self::not_found(&key.resource, &key.name),
+            StoreError::Conflict { key, expected, found } if expected.parse::<u64>().is_err() => Self::conflict(
+                &key.resource,
+                &key.name,
+                &format!("Precondition failed: UID in precondition: {expected}, UID in object meta: {found}"),
+            ),
+            StoreError::Conflict { key, .. } => Self::conflict(
+                &key.resource,
+                &key.name,
+                "the object has been modified; please apply your changes to the latest version and try again",
+            ),
+            StoreError::Gone { asked, newest, .. } if asked > newest => Self::new(
+                StatusCode::GATEWAY_TIMEOUT,
+                "Timeout",
+                format!("Too large resource version: {asked}, current: {newest}"),
+            )
+            .with_causes(vec![json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"})]),
+            StoreError::Gone { asked, oldest, .. } => {
+                Self::gone(format!("too old resource version: {asked} (the change log starts at {oldest})"))
+            }
+            other => {
+                tracing::error!(error = %other, "the store failed");
+                Self::internal(other.to_string())
+            }
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        json_response(self.code, self.status().to_string())
+    }
+}
+
+/// A response with a JSON body.
+pub(crate) fn json_response(code: StatusCode, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = code;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// `metav1.Status` of a success, with the object it is about.
+pub(crate) fn success(details: Value) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::{ErrorKind, FieldError};
+
+    #[test]
+    fn an_invalid_object_names_every_bad_field() {
+        let errors = [
+            FieldError::new(ErrorKind::Required, "spec.image", None, ""),
+            FieldError::new(ErrorKind::Invalid, "spec.replicas", Some(json!(-1)), "must not be negative"),
+        ];
+        let error = ApiError::invalid("example.com", "Widget", "w", &errors);
+        assert_eq!(
+            error.message,
+            "Widget.example.com \"w\" is invalid: [spec.image: Required value, spec.replicas: Invalid value: -1: must not be negative]"
+        );
+        let status = error.status();
+        assert_eq!(status["details"]["causes"][0]["field"], "spec.image");
+        assert_eq!(status["details"]["causes"][1]["reason"], "FieldValueInvalid");
+        assert_eq!(status["code"], 422);
+    }
+}
