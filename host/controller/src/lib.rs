@@ -1,1 +1,38 @@
 //! What: claim, request, plan, act, complete.
+//!
+//! The loop that makes what is wanted so. It claims work items from the store, has the plugin of the object's kind make a plan, checks the plan,
+//! carries it out on targets and writes what came of it, all under one lease. It knows the host's own kinds and no plugin's (law 4), and every
+//! failure ends as a condition of the object (law 7).
+
+mod act;
+mod backoff;
+mod capabilities;
+mod carried;
+mod conditions;
+mod config;
+mod controller;
+mod definition;
+mod events;
+mod host;
+mod kinds;
+mod lease;
+mod observe;
+mod plan;
+mod plugins;
+mod redact;
+mod references;
+mod report;
+mod request;
+mod run;
+mod scope;
+mod serving;
+mod stages;
+mod stats;
+mod targets;
+mod trouble;
+mod work;
+
+pub use config::Config;
+pub use controller::{Controller, Monitor};
+pub use kinds::{PLUGIN_ANNOTATION, REFERENCES_ANNOTATION, ReferenceRule};
+pub use stats::Stats;

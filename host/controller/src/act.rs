@@ -1,0 +1,320 @@
+//! Carrying out a plan: apply in stages what is unblocked, remove what is no longer wanted, never wait.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde_json::Value;
+use threeport_kube::{ApplyOptions, Health, Owner, Reference, Removed, State, health, project};
+use threeport_store::{Claim, InventoryEntry, Store};
+use threeport_wasm::Verb;
+
+use crate::carried::{ManifestState, Refusal};
+use crate::events::Note;
+use crate::lease::Lease;
+use crate::observe::Reach;
+use crate::plan::{Identity, Item, identity};
+use crate::request::Seen;
+use crate::scope::Scope;
+use crate::stats::{Counters, add};
+use crate::trouble::{Stop, Trouble, unreachable};
+
+/// One run's hands.
+pub(crate) struct Actor<'a, 'b> {
+    pub(crate) store: &'a Store,
+    pub(crate) counters: &'a Counters,
+    pub(crate) claim: &'a Claim,
+    pub(crate) lease: &'a Lease,
+    pub(crate) scope: &'a Scope,
+    pub(crate) reach: &'a mut Reach<'b>,
+    pub(crate) owner: Owner,
+}
+
+/// Where acting got to.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    /// What is on targets from now on.
+    pub(crate) inventory: Vec<InventoryEntry>,
+    /// Something was applied or removed: what was observed before is old.
+    pub(crate) changed: bool,
+    /// The first that is not as it should be yet, and why.
+    pub(crate) waits: Option<String>,
+    /// It will not get there by itself.
+    pub(crate) failed: bool,
+    /// The first refusal.
+    pub(crate) trouble: Option<Trouble>,
+    pub(crate) notes: Vec<Note>,
+}
+
+impl Outcome {
+    fn wait(&mut self, reference: &Reference, health: &Health) {
+        let failed = health.class == State::Failed;
+        // What failed says more than what is on its way.
+        if self.waits.is_none() || (failed && !self.failed) {
+            let why = if health.message.is_empty() { health.class.as_str() } else { &health.message };
+            self.waits = Some(format!("{reference}: {why}"));
+            self.failed = failed;
+        }
+    }
+}
+
+/// What came of one item.
+struct Done {
+    entry: InventoryEntry,
+    health: Health,
+}
+
+impl Actor<'_, '_> {
+    /// Makes targets as `items` say, given what was seen there.
+    pub(crate) async fn carry_out(&mut self, items: &[Item], seen: Vec<Seen>) -> Result<Outcome, Stop> {
+        let mut old: HashMap<Identity, Seen> =
+            seen.into_iter().map(|seen| (identity(&seen.entry.target, &seen.reference), seen)).collect();
+        self.intend(items, &old).await?;
+        let mut outcome = Outcome::default();
+        let mut healthy = vec![false; items.len()];
+        let mut applied = BTreeSet::new();
+        let mut complete = true;
+        for (index, item) in items.iter().enumerate() {
+            let before = old.remove(&identity(&item.target, &item.reference));
+            let unreachable = outcome.trouble.as_ref().is_some_and(|trouble| trouble.unknown);
+            let blocked = unreachable
+                || item.after.iter().any(|&other| !healthy[other])
+                || items[..index].iter().zip(&healthy).any(|(other, healthy)| other.stage < item.stage && !healthy);
+            let needs = before.as_ref().is_none_or(|seen| needs_apply(item, seen));
+            if needs && blocked {
+                complete = false;
+                outcome.inventory.push(before.map_or_else(|| intended(item), |seen| seen.entry));
+                let health = Health { class: State::InProgress, message: "waits for what comes before it".to_owned() };
+                outcome.wait(&item.reference, &health);
+                continue;
+            }
+            if !needs {
+                let seen = before.expect("what needs no apply was seen");
+                healthy[index] = seen.health.class == State::Current;
+                if !healthy[index] {
+                    outcome.wait(&item.reference, &seen.health);
+                }
+                outcome.inventory.push(kept(item, seen));
+                continue;
+            }
+            let drifted = before.as_ref().filter(|seen| seen.state.hash == item.hash).map(|seen| seen.drifted.clone());
+            match self.apply(item, before.as_ref()).await? {
+                Ok(done) => {
+                    outcome.changed = true;
+                    applied.insert(item.reference.to_string());
+                    if let Some(fields) = drifted.filter(|fields| !fields.is_empty()) {
+                        let message = format!("{}: put back {}", item.reference, fields.join(", "));
+                        outcome.notes.push(Note::warning("DriftRepaired", message));
+                    }
+                    healthy[index] = done.health.class == State::Current;
+                    if !healthy[index] {
+                        outcome.wait(&item.reference, &done.health);
+                    }
+                    outcome.inventory.push(done.entry);
+                }
+                Err((entry, trouble)) => {
+                    complete = false;
+                    outcome.trouble.get_or_insert(trouble);
+                    outcome.inventory.push(entry);
+                }
+            }
+        }
+        if !applied.is_empty() {
+            let names: Vec<_> = applied.into_iter().collect();
+            outcome.notes.push(Note::normal("Applied", format!("applied {}", names.join(", "))));
+        }
+        let leftover: Vec<Seen> = old.into_values().collect();
+        if complete {
+            self.prune(leftover, &mut outcome).await?;
+        } else {
+            // Nothing is removed after an apply that is not whole.
+            outcome.inventory.extend(leftover.into_iter().map(|seen| seen.entry));
+        }
+        sort(&mut outcome.inventory);
+        Ok(outcome)
+    }
+
+    /// Writes down what may come to be on targets before it does.
+    async fn intend(&self, items: &[Item], old: &HashMap<Identity, Seen>) -> Result<(), Stop> {
+        let new: Vec<InventoryEntry> = items
+            .iter()
+            .filter(|item| !old.contains_key(&identity(&item.target, &item.reference)))
+            .map(intended)
+            .collect();
+        if !new.is_empty() {
+            self.store.intend(self.claim, new).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply(
+        &mut self,
+        item: &Item,
+        before: Option<&Seen>,
+    ) -> Result<Result<Done, (InventoryEntry, Trouble)>, Stop> {
+        let mut entry = before.map_or_else(|| intended(item), |seen| seen.entry.clone());
+        let mut state = before.map(|seen| seen.state.clone()).unwrap_or_default();
+        let connected = match self.reach.get(&item.target).await {
+            Ok(connected) => connected,
+            Err(none) => return Ok(Err((entry, none.trouble()))),
+        };
+        self.lease.check()?;
+        let options = ApplyOptions { adopt: item.adopt, shared: false };
+        let answer = connected.target.apply(&self.owner, &item.body, &options).await;
+        self.reach.note(&connected, &answer);
+        match answer {
+            Ok(applied) => {
+                add(&self.counters.applies);
+                state = ManifestState {
+                    hash: item.hash.clone(),
+                    live: project(&applied.live, &item.body),
+                    keep: item.keep,
+                    error: None,
+                };
+                entry.uid = applied.live.pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned);
+                entry.stage = item.stage;
+                entry.api_version.clone_from(&item.reference.api_version);
+                entry.state = state.write();
+                Ok(Ok(Done { entry, health: health(&applied.live) }))
+            }
+            Err(error) => {
+                if !unreachable(&error) {
+                    let refusal = Refusal {
+                        code: error.reason().to_owned(),
+                        message: error.to_string(),
+                        hash: item.hash.clone(),
+                    };
+                    state.error = Some(refusal);
+                    entry.state = state.write();
+                }
+                Ok(Err((entry, Trouble::target(&error))))
+            }
+        }
+    }
+
+    /// Removes in reverse stages; a stage begins when the one after it is gone.
+    async fn prune(&mut self, mut leftover: Vec<Seen>, outcome: &mut Outcome) -> Result<(), Stop> {
+        leftover.sort_by(|a, b| b.entry.stage.cmp(&a.entry.stage).then_with(|| a.reference.cmp(&b.reference)));
+        let mut waiting: Option<i32> = None;
+        let mut gone = Vec::new();
+        for seen in leftover {
+            if seen.state.keep {
+                outcome.notes.push(Note::normal("Kept", format!("{} stays, as its option keep says", seen.reference)));
+                continue;
+            }
+            let blocked = waiting.is_some_and(|stage| seen.entry.stage < stage);
+            if blocked {
+                outcome.inventory.push(seen.entry);
+                continue;
+            }
+            if seen.live.is_none() {
+                continue;
+            }
+            match self.remove(&seen).await? {
+                Ok(Removed::Gone) => {
+                    outcome.changed = true;
+                    gone.push(seen.reference.to_string());
+                }
+                Ok(Removed::Terminating) => {
+                    waiting.get_or_insert(seen.entry.stage);
+                    let health = Health { class: State::Terminating, message: terminating(seen.live.as_ref()) };
+                    outcome.wait(&seen.reference, &health);
+                    outcome.inventory.push(seen.entry);
+                }
+                Ok(Removed::NotOurs) => {
+                    let message =
+                        format!("{} was left alone: what is there now was not made by this object", seen.reference);
+                    outcome.notes.push(Note::warning("NotRemoved", message));
+                }
+                Err(trouble) => {
+                    waiting.get_or_insert(seen.entry.stage);
+                    outcome.trouble.get_or_insert(trouble);
+                    outcome.inventory.push(seen.entry);
+                }
+            }
+        }
+        if !gone.is_empty() {
+            outcome.notes.push(Note::normal("Removed", format!("removed {}", gone.join(", "))));
+        }
+        Ok(())
+    }
+
+    async fn remove(&mut self, seen: &Seen) -> Result<Result<Removed, Trouble>, Stop> {
+        let (reference, target) = (&seen.reference, &seen.entry.target);
+        let (namespace, name) = (reference.namespace.as_deref(), Some(reference.name.as_str()));
+        if let Err(why) =
+            self.scope.allows(Verb::Delete, target, &reference.api_version, &reference.kind, namespace, name)
+        {
+            return Ok(Err(Trouble::stalled("Denied", format!("remove {reference}: {why}"))));
+        }
+        let connected = match self.reach.get(target).await {
+            Ok(connected) => connected,
+            Err(none) => return Ok(Err(none.trouble())),
+        };
+        self.lease.check()?;
+        let answer = connected.target.remove(&self.owner, reference, seen.entry.uid.as_deref()).await;
+        self.reach.note(&connected, &answer);
+        if answer.is_ok() {
+            add(&self.counters.removals);
+        }
+        Ok(answer.map_err(|error| Trouble::target(&error)))
+    }
+}
+
+/// Whether the live object is not what this item says, as far as can be told without asking the target.
+fn needs_apply(item: &Item, seen: &Seen) -> bool {
+    let Some(live) = &seen.live else { return true };
+    let uid = live.pointer("/metadata/uid").and_then(Value::as_str);
+    seen.state.hash != item.hash
+        || seen.state.error.is_some()
+        || !seen.drifted.is_empty()
+        || uid != seen.entry.uid.as_deref()
+}
+
+fn intended(item: &Item) -> InventoryEntry {
+    InventoryEntry {
+        target: item.target.clone(),
+        api_version: item.reference.api_version.clone(),
+        kind: item.reference.kind.clone(),
+        namespace: item.reference.namespace.clone(),
+        name: item.reference.name.clone(),
+        uid: None,
+        stage: item.stage,
+        state: ManifestState { keep: item.keep, ..ManifestState::default() }.write(),
+    }
+}
+
+/// The entry of an item that is as it should be; options may have changed.
+fn kept(item: &Item, seen: Seen) -> InventoryEntry {
+    let mut entry = seen.entry;
+    if seen.state.keep != item.keep {
+        entry.state = ManifestState { keep: item.keep, ..seen.state }.write();
+    }
+    entry
+}
+
+fn terminating(live: Option<&Value>) -> String {
+    let finalizers: Vec<&str> = live
+        .and_then(|live| live.pointer("/metadata/finalizers"))
+        .and_then(Value::as_array)
+        .map(|list| list.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default();
+    if finalizers.is_empty() {
+        "is being removed".to_owned()
+    } else {
+        format!("is being removed; it waits for {}", finalizers.join(", "))
+    }
+}
+
+/// The order in which the store gives inventories back: equal ones compare equal.
+pub(crate) fn sort(inventory: &mut [InventoryEntry]) {
+    let key = |entry: &InventoryEntry| {
+        (
+            entry.stage,
+            entry.target.clone(),
+            entry.api_version.clone(),
+            entry.kind.clone(),
+            entry.namespace.clone(),
+            entry.name.clone(),
+        )
+    };
+    inventory.sort_by_cached_key(key);
+}

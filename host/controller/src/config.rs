@@ -1,0 +1,43 @@
+//! How fast and how much.
+
+use std::time::Duration;
+
+/// Settings of one host's controller.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Name this host claims work with; unique among the hosts of one database, and never used again after a restart.
+    pub owner: String,
+    /// Runs at a time.
+    pub slots: usize,
+    /// How long a claim holds without being renewed.
+    pub lease: Duration,
+    /// How often to look for work that no bell announced.
+    pub sweep: Duration,
+    /// Longest wait between failed runs of one object.
+    pub backoff_cap: Duration,
+    /// How long to wait before trying again what only a change of the spec or of a grant can repair.
+    pub slow_retry: Duration,
+    /// How often to look at an object that is as it should be.
+    pub resync: Duration,
+    /// How long runs may take to finish at shutdown before their work goes back.
+    pub grace: Duration,
+    /// How long a target is left alone after it did not answer; doubles up to ten times this.
+    pub target_pause: Duration,
+}
+
+impl Config {
+    /// The defaults, for a host of this name.
+    pub fn new(owner: impl Into<String>) -> Self {
+        Self {
+            owner: owner.into(),
+            slots: 16,
+            lease: Duration::from_secs(20),
+            sweep: Duration::from_secs(1),
+            backoff_cap: Duration::from_secs(300),
+            slow_retry: Duration::from_secs(600),
+            resync: Duration::from_secs(600),
+            grace: Duration::from_secs(10),
+            target_pause: Duration::from_secs(3),
+        }
+    }
+}

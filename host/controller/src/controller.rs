@@ -1,0 +1,267 @@
+//! The loop: hear, claim, run, renew.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use threeport_kube::Watches;
+use threeport_scheduler::{Bell, Listener, Wake};
+use threeport_store::{Claim, Class, Store};
+use threeport_wasm::Runtime;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
+use tracing::Instrument;
+
+use crate::backoff::jittered;
+use crate::config::Config;
+use crate::host::Host;
+use crate::kinds::{Kinds, plugins};
+use crate::lease::Lease;
+use crate::serving::Serving;
+use crate::stats::{Counters, Stats, add};
+use crate::targets::Targets;
+use crate::work::work;
+
+/// Rings of watches are gathered for so long: a roll-out is many events and one reason to look.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// One host's controller.
+pub struct Controller {
+    host: Arc<Host>,
+    listener: Box<dyn Listener>,
+    drifts: mpsc::UnboundedReceiver<Arc<str>>,
+    running: Arc<Running>,
+}
+
+/// Looks at a controller while it runs. Cheap to clone.
+#[derive(Clone)]
+pub struct Monitor {
+    host: Arc<Host>,
+    running: Arc<Running>,
+}
+
+impl Monitor {
+    /// What happened since the start.
+    pub fn stats(&self) -> Stats {
+        Stats { running: self.running.lock().len() as u64, ..self.host.counters.snapshot() }
+    }
+
+    /// Digest of the component that serves under a Plugin's name.
+    pub fn serving(&self, plugin: &str) -> Option<String> {
+        self.host.serving.registry.serving(plugin).map(|plugin| plugin.digest.clone())
+    }
+}
+
+/// Runs under way, by the object's uid.
+#[derive(Default)]
+struct Running(Mutex<HashMap<Arc<str>, Slot>>);
+
+struct Slot {
+    epoch: u64,
+    claim: Claim,
+    lease: Arc<Lease>,
+    abort: AbortHandle,
+}
+
+impl Running {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Slot>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets a run, if it is this one.
+    fn end(&self, uid: &Arc<str>, epoch: u64) {
+        let mut running = self.lock();
+        if running.get(uid).is_some_and(|slot| slot.epoch == epoch) {
+            running.remove(uid);
+        }
+    }
+}
+
+impl Controller {
+    /// A controller that claims work from `store`. It does nothing until it is [run](Self::run).
+    pub fn new(
+        config: Config,
+        store: Store,
+        bell: Arc<dyn Bell>,
+        listener: Box<dyn Listener>,
+        runtime: Runtime,
+    ) -> Self {
+        let kinds = Arc::new(Kinds::default());
+        let (drifted, drifts) = mpsc::unbounded_channel();
+        // An error means that the loop has ended: nobody is to be rung any more.
+        let watches = Watches::new(Arc::new(move |uid: &str| drop(drifted.send(uid.into()))));
+        let targets = Arc::new(Targets::new(store.clone(), kinds.clone(), config.target_pause));
+        let serving = Serving::new(runtime);
+        let host = Host { config, store, bell, kinds, serving, targets, watches, counters: Counters::default() };
+        Self { host: Arc::new(host), listener, drifts, running: Arc::default() }
+    }
+
+    /// For looking at it while it runs.
+    pub fn monitor(&self) -> Monitor {
+        Monitor { host: self.host.clone(), running: self.running.clone() }
+    }
+
+    /// Works until `shutdown` says true (or its sender is gone), then lets runs finish within the grace time and gives the rest back.
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
+        let Self { host, listener, drifts, running } = self;
+        if let Err(error) = start(&host).await {
+            // What is not loaded now is loaded by the runs of the Plugin objects.
+            tracing::error!("the plugins that served last cannot be loaded: {error}");
+        }
+        let heard = Arc::new(Notify::new());
+        let helpers = [
+            tokio::spawn(listen(listener, heard.clone())),
+            tokio::spawn(gather(host.clone(), drifts)),
+            tokio::spawn(renew(host.clone(), running.clone())),
+        ];
+        let mut runs = JoinSet::new();
+        while !*shutdown.borrow() {
+            let full = claim(&host, &running, &mut runs).await;
+            let next = host.store.next_due().unwrap_or(Duration::MAX).max(Duration::from_millis(1));
+            let sweep = jittered(host.config.sweep).min(next);
+            tokio::select! {
+                stop = shutdown.changed() => {
+                    if stop.is_err() {
+                        break;
+                    }
+                }
+                () = heard.notified(), if !full => {}
+                // With all slots taken, only a run that ends makes room.
+                () = tokio::time::sleep(sweep), if !full => {}
+                Some(_) = runs.join_next() => {}
+            }
+            while runs.try_join_next().is_some() {}
+        }
+        finish(&host, &running, runs).await;
+        helpers.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+}
+
+/// Loads what served, and has everything looked at once: watches are this process's own.
+async fn start(host: &Host) -> Result<(), threeport_store::Error> {
+    host.serving.restore(&host.store, &host.kinds).await?;
+    host.wake_all(&plugins()).await?;
+    for kind in host.kinds.all() {
+        host.wake_all(&kind.resource).await?;
+    }
+    Ok(())
+}
+
+/// Takes what is due into free slots; true when none is left free.
+async fn claim(host: &Arc<Host>, running: &Arc<Running>, runs: &mut JoinSet<()>) -> bool {
+    loop {
+        let free = host.config.slots.saturating_sub(runs.len());
+        if free == 0 {
+            return true;
+        }
+        let claims = match host.store.claim(&host.config.owner, host.config.lease, free).await {
+            Ok(claims) => claims,
+            Err(error) => {
+                tracing::error!("cannot claim work: {error}; trying again");
+                return false;
+            }
+        };
+        if claims.is_empty() {
+            return false;
+        }
+        for claim in claims {
+            spawn(host, running, runs, claim);
+        }
+    }
+}
+
+fn spawn(host: &Arc<Host>, running: &Arc<Running>, runs: &mut JoinSet<()>, claim: Claim) {
+    host.counters.claimed(claim.waited);
+    let (uid, epoch) = (claim.object.uid.clone(), claim.epoch);
+    let lease = Arc::new(Lease::new(claim.expires));
+    let span = tracing::info_span!("run", object = %claim.object.key, epoch, class = ?claim.class);
+    let mut slots = running.lock();
+    let task = {
+        let (host, running, claim, lease, uid) =
+            (host.clone(), running.clone(), claim.clone(), lease.clone(), uid.clone());
+        async move {
+            work(host, claim, lease).await;
+            running.end(&uid, epoch);
+        }
+    };
+    let abort = runs.spawn(task.instrument(span));
+    if let Some(older) = slots.insert(uid, Slot { epoch, claim, lease, abort }) {
+        // The same object again: its earlier lease ran out.
+        older.lease.lose();
+        older.abort.abort();
+    }
+}
+
+async fn listen(mut listener: Box<dyn Listener>, heard: Arc<Notify>) {
+    while let Some(_rings) = listener.heard().await {
+        heard.notify_one();
+    }
+    tracing::warn!("the bell is gone: work is found by the sweep");
+}
+
+/// Makes the owners due whose watches rang.
+async fn gather(host: Arc<Host>, mut drifts: mpsc::UnboundedReceiver<Arc<str>>) {
+    while let Some(first) = drifts.recv().await {
+        tokio::time::sleep(GATHER).await;
+        let mut uids = HashSet::from([first]);
+        while let Ok(uid) = drifts.try_recv() {
+            uids.insert(uid);
+        }
+        let uids: Vec<Arc<str>> = uids.into_iter().collect();
+        match host.store.wake(&uids, Class::Drift).await {
+            Ok(()) => uids.iter().for_each(|uid| host.bell.ring(Wake { uid: uid.to_string() })),
+            Err(error) => tracing::warn!("objects whose watch rang are not woken: {error}; the resync finds them"),
+        }
+    }
+}
+
+/// Prolongs all leases of this host in one statement, and ends the runs whose lease is lost.
+async fn renew(host: Arc<Host>, running: Arc<Running>) {
+    let ttl = host.config.lease;
+    let mut ticks = tokio::time::interval(ttl / 3);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let held: Vec<(Arc<str>, u64)> = running.lock().iter().map(|(uid, slot)| (uid.clone(), slot.epoch)).collect();
+        if held.is_empty() {
+            continue;
+        }
+        let sent = Instant::now();
+        match host.store.renew(&host.config.owner, &held, ttl).await {
+            Ok(lost) => {
+                let lost: HashSet<_> = lost.into_iter().collect();
+                let mut slots = running.lock();
+                for (uid, epoch) in held {
+                    let Some(slot) = slots.get(&uid).filter(|slot| slot.epoch == epoch) else { continue };
+                    if !lost.contains(&uid) {
+                        slot.lease.renewed(sent + ttl);
+                        continue;
+                    }
+                    slot.lease.lose();
+                    if !slot.lease.is_completing() {
+                        slot.abort.abort();
+                        add(&host.counters.leases_lost);
+                    }
+                    slots.remove(&uid);
+                }
+            }
+            Err(error) => tracing::warn!("leases are not renewed: {error}; runs stop acting when they end"),
+        }
+    }
+}
+
+/// Waits for runs under way, then gives back what they hold.
+async fn finish(host: &Host, running: &Running, mut runs: JoinSet<()>) {
+    let all_ended = async { while runs.join_next().await.is_some() {} };
+    if tokio::time::timeout(host.config.grace, all_ended).await.is_ok() {
+        return;
+    }
+    runs.shutdown().await;
+    let rest: Vec<Claim> = running.lock().drain().map(|(_, slot)| slot.claim).collect();
+    for claim in rest {
+        // An error means that the lease is over: then it is given back already.
+        if let Err(error) = host.store.release(&claim).await {
+            tracing::debug!(object = %claim.object.key, "not given back: {error}");
+        }
+    }
+}

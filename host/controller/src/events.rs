@@ -1,0 +1,104 @@
+//! Events in the object's namespace: what happened and when, next to the conditions that say how things are.
+
+use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::jiff::Timestamp;
+use serde_json::Value;
+use threeport_store::{Key, Op, Precondition, Resource};
+use uuid::Uuid;
+
+/// Longest message that Kubernetes takes.
+const MESSAGE: usize = 1024;
+
+/// One thing to tell.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Note {
+    /// Whether it went wrong.
+    pub(crate) warning: bool,
+    pub(crate) reason: String,
+    pub(crate) message: String,
+}
+
+impl Note {
+    pub(crate) fn normal(reason: &str, message: impl Into<String>) -> Self {
+        Self { warning: false, reason: reason.to_owned(), message: message.into() }
+    }
+
+    pub(crate) fn warning(reason: &str, message: impl Into<String>) -> Self {
+        Self { warning: true, reason: reason.to_owned(), message: message.into() }
+    }
+}
+
+/// The write that makes an Event about `object`.
+pub(crate) fn op(object: &Value, note: &Note, instance: &str, now: Timestamp) -> Op {
+    let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let namespace = text("/metadata/namespace").unwrap_or_else(|| "default".to_owned());
+    let id = Uuid::new_v4();
+    // A name has room for 253 characters; the tail keeps it unique.
+    let stem: String = text("/metadata/name").unwrap_or_default().chars().take(200).collect();
+    let name = format!("{stem}.{}", &id.simple().to_string()[..16]);
+    let uid = id.to_string();
+    let event = Event {
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            namespace: Some(namespace.clone()),
+            uid: Some(uid),
+            creation_timestamp: Some(Time(now)),
+            ..ObjectMeta::default()
+        },
+        involved_object: ObjectReference {
+            api_version: text("/apiVersion"),
+            kind: text("/kind"),
+            namespace: text("/metadata/namespace"),
+            name: text("/metadata/name"),
+            uid: text("/metadata/uid"),
+            resource_version: text("/metadata/resourceVersion"),
+            field_path: None,
+        },
+        type_: Some(if note.warning { "Warning" } else { "Normal" }.to_owned()),
+        reason: Some(note.reason.clone()),
+        message: Some(shorten(&note.message)),
+        source: Some(EventSource { component: Some("threeport".to_owned()), host: None }),
+        reporting_component: Some("threeport".to_owned()),
+        reporting_instance: Some(instance.to_owned()),
+        first_timestamp: Some(Time(now)),
+        last_timestamp: Some(Time(now)),
+        count: Some(1),
+        ..Event::default()
+    };
+    Op::Put {
+        key: Key { resource: Resource::new("", "events"), namespace: Some(namespace.into()), name: name.into() },
+        body: serde_json::to_value(event).expect("an Event is JSON"),
+        precondition: Precondition::Absent,
+        edges: None,
+        wake: None,
+    }
+}
+
+fn shorten(message: &str) -> String {
+    match message.char_indices().nth(MESSAGE - 4) {
+        Some((end, _)) => format!("{}...", &message[..end]),
+        None => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn events_name_their_object_and_never_collide() {
+        let object = json!({"apiVersion": "example.org/v1", "kind": "Kite", "metadata": {"namespace": "a", "name": "red", "uid": "u"}});
+        let note = Note::warning("Torn", "x".repeat(5000));
+        let make = || match op(&object, &note, "host", Timestamp::UNIX_EPOCH) {
+            Op::Put { key, body, .. } => (key, body),
+            Op::Remove { .. } => unreachable!(),
+        };
+        let ((first, body), (second, _)) = (make(), make());
+        assert_ne!(first, second);
+        assert_eq!((body["involvedObject"]["uid"].as_str(), body["type"].as_str()), (Some("u"), Some("Warning")));
+        assert!(body["message"].as_str().unwrap().len() <= MESSAGE);
+        assert_eq!(body["metadata"]["name"].as_str(), Some(&*first.name));
+    }
+}

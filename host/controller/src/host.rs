@@ -1,0 +1,69 @@
+//! What all runs of this host share.
+
+use std::sync::Arc;
+
+use threeport_kube::Watches;
+use threeport_scheduler::{Bell, Wake};
+use threeport_store::{Class, Error, ListQuery, Resource, Scope, Store};
+
+use crate::config::Config;
+use crate::kinds::Kinds;
+use crate::serving::Serving;
+use crate::stats::Counters;
+use crate::targets::Targets;
+
+/// Shared by all runs.
+pub(crate) struct Host {
+    pub(crate) config: Config,
+    pub(crate) store: Store,
+    pub(crate) bell: Arc<dyn Bell>,
+    pub(crate) kinds: Arc<Kinds>,
+    pub(crate) serving: Serving,
+    pub(crate) targets: Arc<Targets>,
+    pub(crate) watches: Watches,
+    pub(crate) counters: Counters,
+}
+
+/// Rows woken by one statement.
+const BATCH: usize = 500;
+/// One ring is enough to have a host look; some more bring the others.
+const RINGS: usize = 16;
+
+impl Host {
+    /// Makes every object of a collection due, behind everything else.
+    pub(crate) async fn wake_all(&self, resource: &Resource) -> Result<usize, Error> {
+        let query = ListQuery {
+            scope: Scope { resource: resource.clone(), namespace: None },
+            limit: None,
+            after: None,
+            at: None,
+        };
+        let uids: Vec<Arc<str>> = self.store.list(query).await?.items.into_iter().map(|object| object.uid).collect();
+        for batch in uids.chunks(BATCH) {
+            self.store.wake(batch, Class::Resync).await?;
+        }
+        self.ring(uids.iter().take(RINGS));
+        Ok(uids.len())
+    }
+
+    /// Whether a collection has objects, and the first of them.
+    pub(crate) async fn any(&self, resource: &Resource) -> Result<Option<String>, Error> {
+        let query = ListQuery {
+            scope: Scope { resource: resource.clone(), namespace: None },
+            limit: Some(1),
+            after: None,
+            at: None,
+        };
+        let list = self.store.list(query).await?;
+        Ok(list.items.first().map(|object| match list.remaining {
+            0 => object.key.to_string(),
+            more => format!("{} and {more} more", object.key),
+        }))
+    }
+
+    pub(crate) fn ring<'a>(&self, uids: impl Iterator<Item = &'a Arc<str>>) {
+        for uid in uids {
+            self.bell.ring(Wake { uid: uid.to_string() });
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! A plan, checked before anything of it is sent: is it true, does this host know all of it, may the object have it.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+use threeport_kube::Reference;
+use threeport_wasm::{Condition, Manifest, Plan, Verb, Watch};
+
+use crate::carried::{Link, WatchRecord};
+use crate::redact::digest;
+use crate::scope::Scope;
+use crate::stages::{group, stage};
+
+const MANIFESTS: usize = 1000;
+const MANIFEST_BYTES: usize = 1 << 20;
+const MEMORY: usize = 64 << 10;
+const STATUS: usize = 256 << 10;
+const OUTPUTS: usize = 64;
+const OUTPUT_BYTES: usize = 32 << 10;
+const WATCHES: usize = 64;
+const EVENTS: usize = 20;
+const CONDITIONS: usize = 32;
+
+/// Why a plan is not carried out.
+#[derive(Debug, thiserror::Error, PartialEq)]
+pub(crate) enum Refused {
+    /// It breaks the contract.
+    #[error("the plugin's plan is not valid: {0}; roll the plugin back or report it to its author")]
+    Invalid(String),
+    /// It asks for what this version of the host does not do.
+    #[error("the plugin's plan uses {0}, which this version of Threeport does not carry out; nothing was changed")]
+    Unsupported(String),
+    /// It goes beyond the grants or the tenant.
+    #[error("{0}; nothing was changed")]
+    Denied(String),
+}
+
+impl Refused {
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "PlanInvalid",
+            Self::Unsupported(_) => "PlanNotSupported",
+            Self::Denied(_) => "Denied",
+        }
+    }
+}
+
+/// One manifest, ready to be applied.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    pub(crate) target: String,
+    pub(crate) reference: Reference,
+    pub(crate) body: Value,
+    pub(crate) stage: i32,
+    pub(crate) hash: String,
+    pub(crate) adopt: bool,
+    pub(crate) keep: bool,
+    /// Positions of the items that must be healthy first.
+    pub(crate) after: Vec<usize>,
+}
+
+/// Identity on a target. Versions of a kind are one object.
+pub(crate) type Identity = (String, String, String, Option<String>, String);
+
+pub(crate) fn identity(target: &str, reference: &Reference) -> Identity {
+    (
+        target.to_owned(),
+        group(&reference.api_version).to_owned(),
+        reference.kind.clone(),
+        reference.namespace.clone(),
+        reference.name.clone(),
+    )
+}
+
+/// What is wanted on targets, in the order of application.
+pub(crate) fn items(plan: &Plan, scope: &Scope) -> Result<Vec<Item>, Refused> {
+    supported(plan)?;
+    if plan.manifests.len() > MANIFESTS {
+        return Err(Refused::Invalid(format!(
+            "it has {} manifests, at most {MANIFESTS} are taken",
+            plan.manifests.len()
+        )));
+    }
+    let mut items: Vec<(Item, &[String])> = Vec::with_capacity(plan.manifests.len());
+    let mut known = HashMap::new();
+    for (index, manifest) in plan.manifests.iter().enumerate() {
+        let item = item(manifest, scope).map_err(|refused| at(index, refused))?;
+        if let Some(other) = known.insert(identity(&item.target, &item.reference), index) {
+            return Err(at(
+                index,
+                Refused::Invalid(format!("{} is there twice, see manifests[{other}]", item.reference)),
+            ));
+        }
+        items.push((item, &manifest.after));
+    }
+    // Stable: within a stage the plugin's own order.
+    items.sort_by_key(|(item, _)| item.stage);
+    let mut by_name: HashMap<String, Vec<usize>> = HashMap::new();
+    for (index, (item, _)) in items.iter().enumerate() {
+        by_name.entry(after_name(&item.reference)).or_default().push(index);
+    }
+    let mut wanted = Vec::with_capacity(items.len());
+    for (mut item, after) in items {
+        for name in after {
+            let before = by_name.get(name).ok_or_else(|| {
+                Refused::Invalid(format!("{} waits for {name:?}, which no manifest is", item.reference))
+            })?;
+            item.after.extend(before);
+        }
+        wanted.push(item);
+    }
+    order(wanted)
+}
+
+fn at(index: usize, refused: Refused) -> Refused {
+    match refused {
+        Refused::Invalid(what) => Refused::Invalid(format!("manifests[{index}]: {what}")),
+        Refused::Unsupported(what) => Refused::Unsupported(format!("{what} (manifests[{index}])")),
+        denied @ Refused::Denied(_) => denied,
+    }
+}
+
+/// `Kind/namespace/name`
+fn after_name(reference: &Reference) -> String {
+    format!("{}/{}/{}", reference.kind, reference.namespace.as_deref().unwrap_or_default(), reference.name)
+}
+
+/// Sorts so that what is waited for comes first; a circle is refused.
+fn order(items: Vec<Item>) -> Result<Vec<Item>, Refused> {
+    let mut place: Vec<Option<usize>> = vec![None; items.len()];
+    let mut sequence: Vec<usize> = Vec::with_capacity(items.len());
+    while sequence.len() < items.len() {
+        let next = (0..items.len())
+            .find(|&index| place[index].is_none() && items[index].after.iter().all(|&before| place[before].is_some()));
+        let Some(index) = next else {
+            let stuck = place.iter().position(Option::is_none).expect("not all are placed");
+            return Err(Refused::Invalid(format!("{} waits for itself, through `after`", items[stuck].reference)));
+        };
+        place[index] = Some(sequence.len());
+        sequence.push(index);
+    }
+    let mut sorted: Vec<Option<Item>> = items.into_iter().map(Some).collect();
+    Ok(sequence
+        .into_iter()
+        .map(|index| {
+            let mut item = sorted[index].take().expect("each index comes once");
+            item.after = item.after.iter().filter_map(|&before| place[before]).collect();
+            item
+        })
+        .collect())
+}
+
+fn supported(plan: &Plan) -> Result<(), Refused> {
+    let features = [
+        ("children", plan.children.is_empty()),
+        ("renderings", plan.renderings.is_empty()),
+        ("secret intents", plan.secrets.is_empty()),
+        ("removals", plan.removals.is_empty()),
+        ("output secrets", plan.output_secrets.is_empty()),
+        ("probes", plan.probes.is_empty()),
+    ];
+    match features.iter().find(|(_, absent)| !absent) {
+        Some((feature, _)) => Err(Refused::Unsupported((*feature).to_owned())),
+        None => Ok(()),
+    }
+}
+
+fn item(manifest: &Manifest, scope: &Scope) -> Result<Item, Refused> {
+    let invalid = |what: String| Refused::Invalid(what);
+    let unsupported = |what: &str| Err(Refused::Unsupported(what.to_owned()));
+    for option in &manifest.options {
+        match option.as_str() {
+            "adopt" | "keep" => {}
+            "shared" | "once" | "replace" => return unsupported(&format!("the manifest option {option:?}")),
+            other => return Err(invalid(format!("the option {other:?} is unknown"))),
+        }
+    }
+    if !manifest.ignore.is_empty() {
+        return unsupported("ignored fields");
+    }
+    if manifest.ready.is_some() {
+        return unsupported("a readiness expression");
+    }
+    if manifest.body.len() > MANIFEST_BYTES {
+        return Err(invalid(format!("it has {} bytes, at most {MANIFEST_BYTES} are taken", manifest.body.len())));
+    }
+    let body: Value =
+        serde_json::from_str(&manifest.body).map_err(|error| invalid(format!("its body is no JSON: {error}")))?;
+    let reference = Reference::of(&body);
+    for (field, value) in
+        [("apiVersion", &reference.api_version), ("kind", &reference.kind), ("metadata.name", &reference.name)]
+    {
+        if value.is_empty() {
+            return Err(invalid(format!("its body has no {field}")));
+        }
+    }
+    if body.get("status").is_some() {
+        return Err(invalid(format!("{reference} sets status, which belongs to the target")));
+    }
+    for field in ["managedFields", "resourceVersion", "uid", "generateName", "ownerReferences", "finalizers"] {
+        if body["metadata"].get(field).is_some() {
+            return Err(invalid(format!("{reference} sets metadata.{field}, which a plan may not")));
+        }
+    }
+    let target = scope.target(&manifest.target).map_err(Refused::Denied)?;
+    let (namespace, name) = (reference.namespace.as_deref(), Some(reference.name.as_str()));
+    scope
+        .allows(Verb::Apply, &target, &reference.api_version, &reference.kind, namespace, name)
+        .map_err(|why| Refused::Denied(format!("apply {reference}: {why}")))?;
+    let has = |option: &str| manifest.options.iter().any(|given| given == option);
+    Ok(Item {
+        stage: stage(&reference.api_version, &reference.kind),
+        // Equal plans give equal text: serde_json keeps the order of a map's keys the same every time.
+        hash: digest(body.to_string().as_bytes()),
+        adopt: has("adopt"),
+        keep: has("keep"),
+        after: Vec::new(),
+        target,
+        reference,
+        body,
+    })
+}
+
+/// The connection that a plan publishes.
+pub(crate) fn link(plan: &Plan, namespace: Option<&str>) -> Result<Option<Link>, Refused> {
+    let Some(connection) = &plan.connection else { return Ok(None) };
+    if connection.target.is_some() {
+        return Err(Refused::Unsupported("a connection that is followed on another target".into()));
+    }
+    if connection.secret.kind != "Secret" || connection.secret.api_version != "v1" {
+        return Err(Refused::Invalid("its connection is not in a Secret".into()));
+    }
+    let chosen = connection.secret.namespace.as_deref().filter(|chosen| !chosen.is_empty()).or(namespace);
+    let Some(chosen) = chosen else { return Err(Refused::Invalid("its connection names no namespace".into())) };
+    if namespace.is_some_and(|own| own != chosen) {
+        return Err(Refused::Denied(format!(
+            "the connection is in a Secret of namespace {chosen:?}, and an object may only use Secrets of its own"
+        )));
+    }
+    if connection.secret.name.is_empty() || connection.key.is_empty() {
+        return Err(Refused::Invalid("its connection names no Secret or no key".into()));
+    }
+    Ok(Some(Link { namespace: chosen.to_owned(), secret: connection.secret.name.clone(), key: connection.key.clone() }))
+}
+
+/// The watches of a plan or a failure.
+pub(crate) fn watches(watches: &[Watch], scope: &Scope) -> Result<Vec<WatchRecord>, Refused> {
+    if watches.len() > WATCHES {
+        return Err(Refused::Invalid(format!("it has {} watches, at most {WATCHES} are taken", watches.len())));
+    }
+    watches
+        .iter()
+        .map(|watch| {
+            let target = scope.target(&watch.target).map_err(Refused::Denied)?;
+            let namespace = watch.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+            scope
+                .allows(Verb::Watch, &target, &watch.api_version, &watch.kind, namespace, None)
+                .map_err(|why| Refused::Denied(format!("watch {}: {why}", watch.kind)))?;
+            Ok(WatchRecord {
+                target,
+                api_version: watch.api_version.clone(),
+                kind: watch.kind.clone(),
+                namespace: namespace.map(str::to_owned),
+                selector: watch.selector.clone(),
+                fields: watch.fields.clone(),
+            })
+        })
+        .collect()
+}
+
+/// The kind's own part of a status.
+pub(crate) fn status(json: &str) -> Result<Map<String, Value>, Refused> {
+    if json.len() > STATUS {
+        return Err(Refused::Invalid(format!("its status has {} bytes, at most {STATUS} are taken", json.len())));
+    }
+    let value = if json.trim().is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_str(json).map_err(|error| Refused::Invalid(format!("its status is no JSON: {error}")))?
+    };
+    match value {
+        Value::Null => Ok(Map::new()),
+        Value::Object(mut fields) => {
+            fields.remove("conditions");
+            fields.remove("observedGeneration");
+            Ok(fields)
+        }
+        _ => Err(Refused::Invalid("its status is no JSON object".into())),
+    }
+}
+
+/// Checks the rest of an answer: what is not acted on, but stored.
+pub(crate) fn answer(
+    conditions: &[Condition],
+    memory: Option<&String>,
+    outputs: &[(String, String)],
+    events: usize,
+) -> Result<(), Refused> {
+    let invalid = |what: String| Err(Refused::Invalid(what));
+    if conditions.len() > CONDITIONS {
+        return invalid(format!("it has {} conditions, at most {CONDITIONS} are taken", conditions.len()));
+    }
+    for condition in conditions {
+        if condition.kind.is_empty() || condition.reason.is_empty() {
+            return invalid(format!("condition {:?} has no type or no reason", condition.kind));
+        }
+        if !matches!(condition.status.as_str(), "True" | "False" | "Unknown") {
+            return invalid(format!("condition {} has the status {:?}", condition.kind, condition.status));
+        }
+    }
+    if let Some(memory) = memory.filter(|memory| memory.len() > MEMORY) {
+        return invalid(format!("its memory has {} bytes, at most {MEMORY} are kept", memory.len()));
+    }
+    let bytes: usize = outputs.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if outputs.len() > OUTPUTS || bytes > OUTPUT_BYTES {
+        return invalid(format!(
+            "its {} outputs have {bytes} bytes, at most {OUTPUTS} with {OUTPUT_BYTES} are kept",
+            outputs.len()
+        ));
+    }
+    if events > EVENTS {
+        return invalid(format!("it has {events} events, at most {EVENTS} are taken"));
+    }
+    Ok(())
+}

@@ -1,0 +1,142 @@
+//! What a run says about its object, as one completion.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use serde_json::{Map, Value};
+use threeport_store::{Claim, Class, Completion, InventoryEntry, Op, lifecycle};
+
+use crate::backoff::{after_failures, jittered};
+use crate::conditions::{self, Claimed, READY, RECONCILING, STALLED};
+use crate::config::Config;
+use crate::events::{self, Note};
+use crate::trouble::{Pace, Trouble};
+
+/// The result of a run.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// Conditions; Ready is among them.
+    pub(crate) claims: Vec<Claimed>,
+    /// Conditions of others in the status stay as they are: nothing new is known of them.
+    pub(crate) keep_others: bool,
+    /// The kind's own part of the status; None leaves what is there.
+    pub(crate) fields: Option<Map<String, Value>>,
+    /// `fields` are laid over what is there instead of replacing it.
+    pub(crate) merge_fields: bool,
+    pub(crate) pace: Pace,
+    pub(crate) notes: Vec<Note>,
+    /// New carried state, if it changed.
+    pub(crate) carried: Option<Value>,
+    /// New inventory, if it changed.
+    pub(crate) inventory: Option<Vec<InventoryEntry>>,
+    /// Other objects written along.
+    pub(crate) ops: Vec<Op>,
+    /// Cleaning up is done.
+    pub(crate) finished: bool,
+    /// What others see of this object, besides readiness, changed.
+    pub(crate) outward: bool,
+}
+
+impl Report {
+    /// Says these conditions and looks again at this pace.
+    pub(crate) fn new(claims: Vec<Claimed>, pace: Pace) -> Self {
+        Self {
+            claims,
+            keep_others: false,
+            fields: None,
+            merge_fields: false,
+            pace,
+            notes: Vec::new(),
+            carried: None,
+            inventory: None,
+            ops: Vec::new(),
+            finished: false,
+            outward: false,
+        }
+    }
+
+    /// Says what is in the way; all else stays as it was.
+    pub(crate) fn trouble(trouble: &Trouble) -> Self {
+        Self { keep_others: true, ..Self::new(claims(trouble), trouble.pace) }
+    }
+
+    /// Everything is removed: the object may go.
+    pub(crate) fn finished(notes: Vec<Note>) -> Self {
+        Self {
+            finished: true,
+            keep_others: true,
+            notes,
+            ..Self::new(Vec::new(), Pace::Within(Duration::from_secs(60)))
+        }
+    }
+
+    /// The transaction that makes it so. Whatever is as it was is not written.
+    pub(crate) fn completion(self, config: &Config, claim: &Claim, object: &Value, now: Timestamp) -> Completion {
+        let generation = conditions::generation(object);
+        let previous = conditions::of(object);
+        let was_ready = conditions::is_ready(object);
+        let mut completion = Completion {
+            carried: self.carried,
+            inventory: self.inventory,
+            ops: self.ops,
+            drop_finalizer: self.finished.then(|| lifecycle::FINALIZER.to_owned()),
+            ..Completion::default()
+        };
+        let mut notes = self.notes;
+        let mut is_ready = was_ready;
+        if !self.claims.is_empty() {
+            let merged = conditions::merge(&previous, self.claims, self.keep_others, generation, now);
+            let ready = conditions::find(&merged, READY);
+            is_ready = ready.is_some_and(|ready| ready.status == "True");
+            if let Some(ready) = ready {
+                let before = conditions::find(&previous, READY);
+                if before.is_none_or(|before| before.status != ready.status || before.reason != ready.reason) {
+                    let warning = ready.status != "True" && self.pace.is_failure();
+                    notes.push(Note { warning, reason: ready.reason.clone(), message: ready.message.clone() });
+                }
+            }
+            let fields = match self.fields {
+                Some(fields) if !self.merge_fields => fields,
+                more => {
+                    let mut fields = conditions::own_fields(object);
+                    fields.extend(more.unwrap_or_default());
+                    fields
+                }
+            };
+            let status = conditions::status(fields, &merged, generation);
+            if object.get("status") != Some(&status) {
+                completion.status = Some(status);
+            }
+        }
+        completion.ops.extend(notes.iter().map(|note| events::op(object, note, &config.owner, now)));
+        completion.wake_dependants = was_ready != is_ready || self.outward;
+        // Failures of an older spec say nothing about this one.
+        let judged = object.pointer("/status/observedGeneration").and_then(Value::as_i64) == Some(generation);
+        let attempts = if judged { claim.attempts } else { 0 };
+        completion.failed = self.pace.is_failure();
+        let (next, class) = match self.pace {
+            Pace::Backoff => (after_failures(attempts, config.backoff_cap), Class::Drift),
+            Pace::Slow => (jittered(config.slow_retry), Class::Resync),
+            Pace::Within(next) => (next, if next < config.resync / 2 { Class::Drift } else { Class::Resync }),
+        };
+        completion.next = Some(next);
+        completion.next_class = Some(class);
+        completion
+    }
+}
+
+impl Pace {
+    fn is_failure(self) -> bool {
+        !matches!(self, Self::Within(_))
+    }
+}
+
+/// The host's own conditions for a trouble.
+pub(crate) fn claims(trouble: &Trouble) -> Vec<Claimed> {
+    let status = if trouble.unknown { "Unknown" } else { "False" };
+    let other = if trouble.stalled { STALLED } else { RECONCILING };
+    vec![
+        Claimed::new(READY, status, &trouble.reason, &trouble.message),
+        Claimed::new(other, "True", &trouble.reason, &trouble.message),
+    ]
+}

@@ -1,0 +1,149 @@
+//! What a plugin is told: the object, what it refers to, what is on targets.
+
+use serde_json::Value;
+use threeport_kube::{Health, Reference};
+use threeport_store::{Claim, Class, InventoryEntry, Store};
+use threeport_wasm::{Object, ObjectRef, Observed, Request, Resolved, ResolvedObject};
+
+use crate::carried::{Carried, ManifestState, Refusal, target_ref};
+use crate::conditions::is_ready;
+use crate::kinds::{Kind, Kinds};
+use crate::redact::redact;
+use crate::references::{BadReference, extract};
+
+/// An object as plugins see it.
+pub(crate) fn object(mut body: Value) -> Object {
+    redact(&mut body);
+    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let reference = ObjectRef {
+        api_version: text("/apiVersion"),
+        kind: text("/kind"),
+        namespace: Some(text("/metadata/namespace")).filter(|namespace| !namespace.is_empty()),
+        name: text("/metadata/name"),
+    };
+    Object {
+        ref_: reference,
+        uid: text("/metadata/uid"),
+        resource_version: text("/metadata/resourceVersion"),
+        generation: body.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or(0),
+        deleting: body.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null()),
+        body: body.to_string(),
+    }
+}
+
+/// What a declared reference came to.
+pub(crate) struct Found {
+    pub(crate) role: String,
+    pub(crate) references: Vec<ObjectRef>,
+    pub(crate) resolved: Resolved,
+}
+
+/// Fetches what the object refers to, field by field.
+pub(crate) async fn resolve(
+    store: &Store,
+    kinds: &Kinds,
+    kind: &Kind,
+    body: &Value,
+    namespace: Option<&str>,
+) -> Result<Result<Vec<Found>, BadReference>, threeport_store::Error> {
+    let mut found = Vec::with_capacity(kind.references.len());
+    for rule in &kind.references {
+        let references = match extract(body, rule, namespace, kinds) {
+            Ok(references) => references,
+            Err(bad) => return Ok(Err(bad)),
+        };
+        let mut resolved = Resolved { field: rule.field.clone(), objects: Vec::new(), missing: Vec::new() };
+        for reference in &references {
+            let stored = match kinds.key(reference) {
+                Some(key) => store.get(&key).await?.map(|object| (key, object)),
+                None => None,
+            };
+            let Some((key, stored)) = stored else {
+                resolved.missing.push(reference.clone());
+                continue;
+            };
+            let value = stored.value();
+            let carried = Carried::read(&store.carried(&key).await?);
+            resolved.objects.push(ResolvedObject {
+                // What has no conditions (a Secret) is ready by being there.
+                ready: is_ready(&value) || value.get("status").is_none() && kinds.get(&key.resource).is_none(),
+                object: object(value),
+                outputs: carried.outputs.into_iter().collect(),
+            });
+        }
+        found.push(Found { role: rule.role.clone(), references, resolved });
+    }
+    Ok(Ok(found))
+}
+
+/// An inventory entry as it is on its target now.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) entry: InventoryEntry,
+    pub(crate) state: ManifestState,
+    pub(crate) reference: Reference,
+    /// None when it is not there.
+    pub(crate) live: Option<Value>,
+    pub(crate) health: Health,
+    /// JSON pointers of our fields that are not as we left them.
+    pub(crate) drifted: Vec<String>,
+}
+
+impl Seen {
+    /// What a plugin is told of it.
+    pub(crate) fn observed(&self) -> Option<Observed> {
+        let target = target_ref(&self.entry.target)?;
+        let body = self.live.clone().unwrap_or_else(|| {
+            serde_json::json!({"apiVersion": self.entry.api_version, "kind": self.entry.kind,
+                "metadata": {"namespace": self.entry.namespace, "name": self.entry.name}})
+        });
+        Some(Observed {
+            target,
+            object: object(body),
+            health: self.health.class.as_str().to_owned(),
+            message: self.health.message.clone(),
+            drifted: self.drifted.clone(),
+            error: self.state.error.as_ref().map(Refusal::problem),
+            extensions: Vec::new(),
+        })
+    }
+}
+
+/// Why this run happens, in the contract's words.
+pub(crate) fn reason(claim: &Claim, carried: &Carried, deleting: bool, digest: &str) -> &'static str {
+    if deleting {
+        return "deleted";
+    }
+    if !carried.plugin.is_empty() && carried.plugin != digest {
+        return "upgraded";
+    }
+    match claim.class {
+        Class::User => "changed",
+        Class::Dependency => "dependency",
+        Class::Drift => "drift",
+        Class::Resync if claim.attempts > 0 || carried.requeue => "requeue",
+        Class::Resync => "resync",
+    }
+}
+
+/// The whole request.
+pub(crate) fn request(
+    claim: &Claim,
+    body: Value,
+    found: Vec<Found>,
+    seen: &[Seen],
+    carried: &Carried,
+    reason: &str,
+) -> Request {
+    Request {
+        object: object(body),
+        references: found.into_iter().map(|found| found.resolved).collect(),
+        children: Vec::new(),
+        observed: seen.iter().filter_map(Seen::observed).collect(),
+        probed: Vec::new(),
+        memory: carried.memory.clone(),
+        attempt: claim.attempts,
+        reason: reason.to_owned(),
+        extensions: Vec::new(),
+    }
+}

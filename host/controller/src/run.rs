@@ -1,0 +1,379 @@
+//! One run for an object of a plugin's kind.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+use threeport_kube::{Owner, WatchScope};
+use threeport_store::{Claim, InventoryEntry};
+use threeport_wasm::{Condition, Entry, Failure, Next, ObjectRef, Plan, Plugin};
+
+use crate::act::{Actor, Outcome};
+use crate::backoff::jittered;
+use crate::capabilities::Reader;
+use crate::carried::{Carried, target_name};
+use crate::conditions::{Claimed, READY, RECONCILING, STALLED};
+use crate::events::Note;
+use crate::host::Host;
+use crate::kinds::Kind;
+use crate::lease::Lease;
+use crate::observe::Reach;
+use crate::plan::{self, Refused};
+use crate::report::{self, Report};
+use crate::request::{self, Seen};
+use crate::scope::Scope;
+use crate::trouble::{BACKSTOP, Pace, Stop, Trouble};
+
+/// After something was applied: how long until it is looked at again if no watch brings us back earlier.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// The same while something is on its way.
+const ON_ITS_WAY: Duration = Duration::from_secs(10);
+
+/// One run's constants.
+struct Run<'a> {
+    host: &'a Host,
+    claim: &'a Claim,
+    lease: &'a Lease,
+    kind: &'a Kind,
+    body: &'a Value,
+    carried: Carried,
+    deleting: bool,
+    own: String,
+}
+
+/// A run for an object of a plugin's kind.
+pub(crate) async fn run(host: &Host, claim: &Claim, lease: &Lease, body: &Value) -> Result<Report, Stop> {
+    let deleting = body["metadata"].get("deletionTimestamp").is_some_and(|at| !at.is_null());
+    if deleting && let Some(report) = before_cleanup(host, claim, body).await? {
+        return Ok(report);
+    }
+    let served = host.kinds.get(&claim.object.key.resource);
+    let plugin = served.as_ref().and_then(|kind| host.serving.get(&kind.plugin));
+    let (Some(kind), Some((plugin, grants))) = (served, plugin) else {
+        if deleting && claim.inventory.is_empty() {
+            return Ok(Report::finished(Vec::new()));
+        }
+        let message = format!(
+            "no plugin is loaded that serves {}; push one with `threeport plugin push`",
+            claim.object.key.resource
+        );
+        return Err(
+            Trouble { pace: Pace::Within(host.config.resync), ..Trouble::unknown("PluginNotLoaded", message) }.into()
+        );
+    };
+    let namespace = claim.object.key.namespace.as_deref();
+    let own = target_name(&ObjectRef {
+        api_version: kind.api_version.clone(),
+        kind: kind.kind.clone(),
+        namespace: namespace.map(str::to_owned),
+        name: claim.object.key.name.to_string(),
+    });
+    let mut scope = Scope::new(&kind.plugin, &grants, namespace, own.clone());
+    let found = match request::resolve(&host.store, &host.kinds, &kind, body, namespace).await? {
+        Ok(found) => found,
+        Err(bad) => return Err(Trouble::stalled("ReferenceInvalid", bad.to_string()).into()),
+    };
+    for target in found.iter().filter(|found| found.role == "target").flat_map(|found| &found.references) {
+        scope.refer(target);
+    }
+    let carried = Carried::read(&claim.carried);
+    let run = Run { host, claim, lease, kind: &kind, body, carried, deleting, own };
+    run.go(plugin, scope, found).await
+}
+
+/// What holds a cleanup up, or makes it needless.
+async fn before_cleanup(host: &Host, claim: &Claim, body: &Value) -> Result<Option<Report>, Stop> {
+    let finalizers = body["metadata"]["finalizers"].as_array();
+    if !finalizers.is_some_and(|all| all.iter().any(|one| one == threeport_store::lifecycle::FINALIZER)) {
+        // Ours is off already: others hold the object, and there is nothing left to do.
+        return Ok(Some(Report::finished(Vec::new())));
+    }
+    let users = host.store.dependants(&claim.object.key).await?;
+    let users: Vec<String> =
+        users.iter().filter(|(_, edge)| edge.role != "uses").map(|(key, _)| key.to_string()).take(5).collect();
+    if users.is_empty() {
+        return Ok(None);
+    }
+    let message = format!("it is used by {}; delete them first", users.join(", "));
+    let trouble = Trouble { pace: Pace::Within(Duration::from_secs(2)), ..Trouble::waiting("InUse", message) };
+    Ok(Some(Report::trouble(&trouble)))
+}
+
+impl Run<'_> {
+    async fn go(&self, plugin: Arc<Plugin>, scope: Scope, found: Vec<request::Found>) -> Result<Report, Stop> {
+        let mut reach = Reach::new(&self.host.targets, &self.own, self.carried.connection.clone());
+        let seen = reach.observe(&self.claim.inventory).await?;
+        let reason = request::reason(self.claim, &self.carried, self.deleting, &plugin.digest);
+        let request = request::request(self.claim, self.body.clone(), found, &seen, &self.carried, reason);
+        let reader = Reader {
+            store: self.host.store.clone(),
+            kinds: self.host.kinds.clone(),
+            targets: self.host.targets.clone(),
+            scope: scope.clone(),
+            own: self.carried.connection.clone(),
+            object: self.claim.object.key.to_string(),
+            handles: Mutex::new(HashMap::new()),
+        };
+        let entry = if self.deleting { Entry::Cleanup } else { Entry::Reconcile };
+        let began = Instant::now();
+        let answer = plugin.run(entry, request, Arc::new(reader)).await;
+        self.host.counters.planned(began.elapsed());
+        self.lease.check()?;
+        let answered = match answer {
+            Err(error) if self.deleting && self.claim.inventory.is_empty() => {
+                // Nothing was left on a target: a broken plugin must not hold the object for ever.
+                return Ok(Report::finished(vec![Note::warning(error.reason(), error.to_string())]));
+            }
+            Err(error) => {
+                return Err(Trouble { stalled: true, ..Trouble::again(error.reason(), error.to_string()) }.into());
+            }
+            Ok(answered) => answered,
+        };
+        let report = match answered {
+            Ok(plan) => self.accept(&plugin, &scope, &mut reach, seen, plan).await,
+            Err(failure) => self.failed(&plugin, &scope, failure).map_err(|refused| refusal(&refused).into()),
+        };
+        self.watch(&mut reach, report.as_ref().ok()).await;
+        report
+    }
+
+    /// A plan is checked, then carried out, then judged by what was seen.
+    async fn accept(
+        &self,
+        plugin: &Plugin,
+        scope: &Scope,
+        reach: &mut Reach<'_>,
+        seen: Vec<Seen>,
+        plan: Plan,
+    ) -> Result<Report, Stop> {
+        let checked = self.check(&plan, scope).map_err(|refused| refusal(&refused))?;
+        let owner = Owner {
+            uid: self.claim.object.uid.to_string(),
+            name: format!(
+                "{}.{}/{}/{}",
+                self.kind.kind,
+                self.kind.resource.group,
+                self.claim.object.key.namespace.as_deref().unwrap_or_default(),
+                self.claim.object.key.name
+            ),
+            epoch: self.claim.epoch,
+        };
+        let mut actor = Actor {
+            store: &self.host.store,
+            counters: &self.host.counters,
+            claim: self.claim,
+            lease: self.lease,
+            scope,
+            reach,
+            owner,
+        };
+        let outcome = actor.carry_out(&checked.items, seen).await?;
+        if self.deleting && checked.items.is_empty() && outcome.inventory.is_empty() && outcome.trouble.is_none() {
+            return Ok(Report::finished(outcome.notes));
+        }
+        let carried = Carried {
+            memory: plan.memory.clone(),
+            outputs: plan.outputs.iter().cloned().collect::<BTreeMap<_, _>>(),
+            connection: checked.link,
+            watches: checked.watches,
+            plugin: plugin.digest.clone(),
+            requeue: matches!(plan.next, Next::RequeueAfterMs(_)),
+        };
+        let mut report = self.judge(&plan, &outcome);
+        report.fields = Some(checked.fields);
+        report.notes = plan
+            .events
+            .iter()
+            .map(|event| Note {
+                warning: event.kind == "Warning",
+                reason: event.reason.clone(),
+                message: event.message.clone(),
+            })
+            .chain(outcome.notes)
+            .collect();
+        report.inventory = changed(&self.claim.inventory, outcome.inventory);
+        self.carry(&mut report, carried);
+        Ok(report)
+    }
+
+    fn check(&self, plan: &Plan, scope: &Scope) -> Result<Checked, Refused> {
+        plan::answer(&plan.conditions, plan.memory.as_ref(), &plan.outputs, plan.events.len())?;
+        let link = plan::link(plan, self.claim.object.key.namespace.as_deref())?;
+        Ok(Checked {
+            items: plan::items(plan, scope)?,
+            // An object that is cleaned up stays reachable for what it still has to remove.
+            link: if self.deleting { link.or_else(|| self.carried.connection.clone()) } else { link },
+            watches: plan::watches(&plan.watches, scope)?,
+            fields: plan::status(&plan.status)?,
+        })
+    }
+
+    /// Ready is the plugin's claim AND what was observed after the last apply.
+    fn judge(&self, plan: &Plan, outcome: &Outcome) -> Report {
+        let mut claims: Vec<Claimed> = plan.conditions.iter().map(claimed).collect();
+        let claim = claims.iter().find(|claim| claim.kind == READY).cloned();
+        let pace = self.pace(plan, outcome);
+        if let Some(trouble) = &outcome.trouble {
+            claims.extend(report::claims(trouble));
+            return Report::new(claims, pace);
+        }
+        let claim = claim.unwrap_or_else(|| Claimed::new(READY, "True", "Reconciled", ""));
+        if self.deleting {
+            let message = outcome.waits.clone().unwrap_or_else(|| "removing what it made".to_owned());
+            claims.push(Claimed::new(READY, "False", "Deleting", &message));
+            claims.push(Claimed::new(RECONCILING, "True", "Deleting", message));
+            return Report::new(claims, pace);
+        }
+        if outcome.changed || outcome.waits.is_some() {
+            let message = outcome.waits.clone().unwrap_or_else(|| "applied; waiting to see it healthy".to_owned());
+            let (kind, reason) = if outcome.failed { (STALLED, "Failed") } else { (RECONCILING, "Progressing") };
+            if claim.status == "True" {
+                claims.push(Claimed::new(READY, "False", reason, &message));
+            } else {
+                claims.push(claim);
+            }
+            claims.push(Claimed::new(kind, "True", reason, message));
+        } else {
+            claims.push(claim);
+        }
+        Report::new(claims, pace)
+    }
+
+    fn pace(&self, plan: &Plan, outcome: &Outcome) -> Pace {
+        if let Some(trouble) = &outcome.trouble {
+            return trouble.pace;
+        }
+        let host = if outcome.changed {
+            LOOK_AGAIN
+        } else if outcome.waits.is_some() {
+            if self.deleting { Duration::from_secs(1) } else { ON_ITS_WAY }
+        } else {
+            jittered(self.host.config.resync)
+        };
+        match plan.next {
+            Next::AwaitChange => Pace::Within(host),
+            Next::RequeueAfterMs(ms) => {
+                Pace::Within(Duration::from_millis(ms).max(Duration::from_millis(100)).min(host))
+            }
+        }
+    }
+
+    /// No new plan: what runs is kept, what the plugin says is taken.
+    fn failed(&self, plugin: &Plugin, scope: &Scope, failure: Failure) -> Result<Report, Refused> {
+        plan::answer(&failure.conditions, failure.memory.as_ref(), &[], 0)?;
+        if !failure.probes.is_empty() {
+            return Err(Refused::Unsupported("probes".into()));
+        }
+        let watches = plan::watches(&failure.watches, scope)?;
+        let problem = &failure.problem;
+        let reason = if reason_like(&problem.code) { problem.code.clone() } else { "PluginFailed".to_owned() };
+        let message = match &problem.field {
+            Some(field) => format!("{field}: {}", problem.message),
+            None => problem.message.clone(),
+        };
+        let trouble = match failure.kind.as_str() {
+            "waiting-for" => {
+                let reason = if reason.starts_with("WaitingFor") { reason } else { format!("WaitingFor{reason}") };
+                Trouble::waiting(&reason, message)
+            }
+            "transient" if matches!(reason.as_str(), "Unreachable" | "Timeout") => {
+                Trouble::unknown("ClusterUnreachable", message)
+            }
+            "transient" => Trouble::again(&reason, message),
+            "invalid" | "denied" | "terminal" => Trouble::stalled(&reason, message),
+            other => return Err(Refused::Invalid(format!("its failure is of the unknown kind {other:?}"))),
+        };
+        let mut report = Report::trouble(&trouble);
+        if let Some(after) = problem.retry_after_ms {
+            report.pace = Pace::Within(Duration::from_millis(after).clamp(Duration::from_millis(100), BACKSTOP * 20));
+        }
+        let mut claims: Vec<Claimed> = failure.conditions.iter().map(claimed).collect();
+        let own_word = claims.iter().any(|claim| claim.kind == READY && claim.status != "True");
+        claims
+            .extend(std::mem::take(&mut report.claims).into_iter().filter(|claim| !(own_word && claim.kind == READY)));
+        report.claims = claims;
+        report.fields = failure.status.as_deref().map(plan::status).transpose()?;
+        let carried = Carried {
+            memory: failure.memory.or_else(|| self.carried.memory.clone()),
+            watches,
+            plugin: plugin.digest.clone(),
+            requeue: true,
+            ..self.carried.clone()
+        };
+        self.carry(&mut report, carried);
+        Ok(report)
+    }
+
+    fn carry(&self, report: &mut Report, carried: Carried) {
+        report.outward = carried.outputs != self.carried.outputs || carried.connection != self.carried.connection;
+        if carried != self.carried {
+            report.carried = Some(carried.write());
+        }
+    }
+
+    /// From now on a change of what the object has on targets, or asked to watch, rings.
+    async fn watch(&self, reach: &mut Reach<'_>, report: Option<&Report>) {
+        let uid = &self.claim.object.uid;
+        if report.is_some_and(|report| report.finished) {
+            self.host.watches.replace(uid, Vec::new());
+            self.host.watches.forget_target(&self.own);
+            return;
+        }
+        let inventory = report.and_then(|report| report.inventory.as_ref()).unwrap_or(&self.claim.inventory);
+        let carried = report.and_then(|report| report.carried.as_ref()).map(Carried::read);
+        let watches = &carried.as_ref().unwrap_or(&self.carried).watches;
+        let mut scopes: Vec<(String, WatchScope)> = inventory
+            .iter()
+            .map(|entry| (entry.target.clone(), WatchScope::owned(&entry.api_version, &entry.kind)))
+            .collect();
+        scopes.extend(watches.iter().map(|watch| {
+            let scope = WatchScope {
+                api_version: watch.api_version.clone(),
+                kind: watch.kind.clone(),
+                namespace: watch.namespace.clone(),
+                selector: watch.selector.clone(),
+                fields: watch.fields.clone(),
+            };
+            (watch.target.clone(), scope)
+        }));
+        let mut known = std::collections::HashSet::new();
+        scopes.retain(|scope| known.insert(scope.clone()));
+        let targets: BTreeSet<&String> = scopes.iter().map(|(target, _)| target).collect();
+        for name in targets {
+            // One that cannot be reached now is told when a run reaches it.
+            if let Ok(connected) = reach.get(name).await {
+                self.host.watches.set_target(name, &connected.target);
+            }
+        }
+        self.host.watches.replace(uid, scopes);
+    }
+}
+
+/// A plan that may be carried out.
+struct Checked {
+    items: Vec<plan::Item>,
+    link: Option<crate::carried::Link>,
+    watches: Vec<crate::carried::WatchRecord>,
+    fields: Map<String, Value>,
+}
+
+fn refusal(refused: &Refused) -> Trouble {
+    Trouble::stalled(refused.reason(), refused.to_string())
+}
+
+fn claimed(condition: &Condition) -> Claimed {
+    Claimed::new(&condition.kind, &condition.status, &condition.reason, &condition.message)
+}
+
+/// UpperCamelCase, as a condition's reason has to be.
+fn reason_like(code: &str) -> bool {
+    code.starts_with(|first: char| first.is_ascii_uppercase()) && code.chars().all(|char| char.is_ascii_alphanumeric())
+}
+
+fn changed(before: &[InventoryEntry], mut now: Vec<InventoryEntry>) -> Option<Vec<InventoryEntry>> {
+    let mut before = before.to_vec();
+    crate::act::sort(&mut before);
+    crate::act::sort(&mut now);
+    (before != now).then_some(now)
+}

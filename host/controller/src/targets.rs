@@ -1,0 +1,181 @@
+//! The way to a target: the object that publishes a connection, its Secret, a client; and leaving alone what does not answer.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use threeport_kube::{Error as TargetError, Target};
+use threeport_store::{Key, Resource, Store};
+
+use crate::carried::{Carried, Link, target_ref};
+use crate::kinds::Kinds;
+use crate::redact::digest;
+use crate::trouble::{Trouble, unreachable};
+
+/// Clients that nobody asked for so long are dropped.
+const UNUSED: Duration = Duration::from_secs(600);
+/// The pause after failures grows at most so far.
+const PAUSE_GROWTH: u32 = 10;
+
+/// All connections of this host, by the digest of their kubeconfig: whoever changes the Secret gets a new one.
+pub(crate) struct Targets {
+    store: Store,
+    kinds: Arc<Kinds>,
+    pause: Duration,
+    clients: Mutex<HashMap<String, Client>>,
+}
+
+struct Client {
+    target: Target,
+    used: Instant,
+    failures: u32,
+    /// Not tried again before, and why.
+    open: Option<(Instant, String)>,
+}
+
+/// A target that may be tried.
+#[derive(Clone)]
+pub(crate) struct Connected {
+    pub(crate) target: Target,
+    digest: String,
+}
+
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum NoConnection {
+    /// Nobody has published one yet.
+    NotConnected(String),
+    /// It did not answer a moment ago.
+    Unreachable(String),
+    /// What is published cannot be used.
+    Unusable(String),
+    /// The database failed.
+    Store(String),
+}
+
+impl NoConnection {
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::NotConnected(_) => "NotConnected",
+            Self::Unreachable(_) => "Unreachable",
+            Self::Unusable(_) => "InvalidKubeconfig",
+            Self::Store(_) => "StoreFailed",
+        }
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        match self {
+            Self::NotConnected(message)
+            | Self::Unreachable(message)
+            | Self::Unusable(message)
+            | Self::Store(message) => message,
+        }
+    }
+
+    pub(crate) fn trouble(&self) -> Trouble {
+        match self {
+            Self::NotConnected(message) => Trouble::waiting("WaitingForTarget", message),
+            Self::Unreachable(message) => Trouble::unknown("ClusterUnreachable", message),
+            Self::Unusable(message) => Trouble::stalled("InvalidKubeconfig", message),
+            Self::Store(message) => Trouble::again("StoreFailed", message),
+        }
+    }
+}
+
+impl Targets {
+    pub(crate) fn new(store: Store, kinds: Arc<Kinds>, pause: Duration) -> Self {
+        Self { store, kinds, pause, clients: Mutex::default() }
+    }
+
+    fn clients(&self) -> MutexGuard<'_, HashMap<String, Client>> {
+        self.clients.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The target of that name. `own` is the connection of the object at hand, if the name is its own.
+    pub(crate) async fn open(&self, name: &str, own: Option<&Link>) -> Result<Connected, NoConnection> {
+        let link = match own {
+            Some(link) => link.clone(),
+            None => self.published(name).await?,
+        };
+        let kubeconfig = self.secret(name, &link).await?;
+        let digest = digest(kubeconfig.as_bytes());
+        let now = Instant::now();
+        let mut clients = self.clients();
+        clients.retain(|_, client| now - client.used < UNUSED);
+        if let Some(client) = clients.get_mut(&digest) {
+            client.used = now;
+            if let Some((until, why)) = &client.open
+                && *until > now
+            {
+                return Err(NoConnection::Unreachable(why.clone()));
+            }
+            return Ok(Connected { target: client.target.clone(), digest });
+        }
+        let target = Target::connect(&kubeconfig).map_err(|error| NoConnection::Unusable(error.to_string()))?;
+        clients.insert(digest.clone(), Client { target: target.clone(), used: now, failures: 0, open: None });
+        Ok(Connected { target, digest })
+    }
+
+    /// Notes what a target answered; one that did not answer is left alone for a while.
+    pub(crate) fn note<T>(&self, connected: &Connected, answer: &Result<T, TargetError>) {
+        let mut clients = self.clients();
+        let Some(client) = clients.get_mut(&connected.digest) else { return };
+        match answer {
+            Err(error) if unreachable(error) => {
+                client.failures = client.failures.saturating_add(1);
+                let pause = self.pause * client.failures.min(PAUSE_GROWTH);
+                client.open = Some((Instant::now() + pause, error.to_string()));
+            }
+            _ => {
+                client.failures = 0;
+                client.open = None;
+            }
+        }
+    }
+
+    async fn published(&self, name: &str) -> Result<Link, NoConnection> {
+        let not_yet = |why: &str| NoConnection::NotConnected(format!("the target {name} {why}"));
+        let key = target_ref(name)
+            .and_then(|target| self.kinds.key(&target))
+            .ok_or_else(|| not_yet("is of a kind that no plugin serves"))?;
+        let object = self.store.get(&key).await.map_err(store_failed)?;
+        if object.is_none() {
+            return Err(not_yet("does not exist; create it"));
+        }
+        let carried = self.store.carried(&key).await.map_err(store_failed)?;
+        Carried::read(&carried)
+            .connection
+            .ok_or_else(|| not_yet("has not published a connection yet; it is waited for"))
+    }
+
+    async fn secret(&self, name: &str, link: &Link) -> Result<String, NoConnection> {
+        let place = format!("Secret {}/{}", link.namespace, link.secret);
+        let key = Key {
+            resource: Resource::new("", "secrets"),
+            namespace: Some(link.namespace.as_str().into()),
+            name: link.secret.as_str().into(),
+        };
+        let Some(secret) = self.store.get(&key).await.map_err(store_failed)? else {
+            return Err(NoConnection::NotConnected(format!(
+                "the connection of target {name} is in {place}, which does not exist; create it"
+            )));
+        };
+        let secret = secret.value();
+        let Some(encoded) = secret["data"].get(&link.key).and_then(|value| value.as_str()) else {
+            return Err(NoConnection::NotConnected(format!(
+                "{place} has no key {:?}; put the kubeconfig of target {name} there",
+                link.key
+            )));
+        };
+        let bytes = STANDARD
+            .decode(encoded)
+            .map_err(|_| NoConnection::Unusable(format!("{place}: key {:?} is not base64", link.key)))?;
+        String::from_utf8(bytes).map_err(|_| NoConnection::Unusable(format!("{place}: key {:?} is not text", link.key)))
+    }
+}
+
+fn store_failed(error: threeport_store::Error) -> NoConnection {
+    NoConnection::Store(format!("the host's database failed: {error}; it is tried again"))
+}

@@ -1,0 +1,101 @@
+//! Why a run did not get where it wanted: always as something a person can read and act on.
+
+use std::time::Duration;
+
+use threeport_kube::{Class, Error as TargetError};
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// A failure: soon, and later and later.
+    Backoff,
+    /// A failure that only a change of spec, rights or plugin repairs: rarely.
+    Slow,
+    /// No failure: something else wakes the object; a look after this time in case it did not.
+    Within(Duration),
+}
+
+/// A reason for not being ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// Status of Ready: False, or Unknown where nothing can be said.
+    pub(crate) unknown: bool,
+    /// Nothing will get better by itself.
+    pub(crate) stalled: bool,
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    pub(crate) pace: Pace,
+}
+
+/// How long a wait for something that wakes us may go on unquestioned.
+pub(crate) const BACKSTOP: Duration = Duration::from_secs(30);
+
+impl Trouble {
+    /// It failed and is tried again.
+    pub(crate) fn again(reason: &str, message: impl Into<String>) -> Self {
+        Self { unknown: false, stalled: false, reason: reason.to_owned(), message: message.into(), pace: Pace::Backoff }
+    }
+
+    /// It failed and a person has to do something.
+    pub(crate) fn stalled(reason: &str, message: impl Into<String>) -> Self {
+        Self { stalled: true, pace: Pace::Slow, ..Self::again(reason, message) }
+    }
+
+    /// Something else has to happen first.
+    pub(crate) fn waiting(reason: &str, message: impl Into<String>) -> Self {
+        Self { pace: Pace::Within(BACKSTOP), ..Self::again(reason, message) }
+    }
+
+    /// Nothing can be said about how things are.
+    pub(crate) fn unknown(reason: &str, message: impl Into<String>) -> Self {
+        Self { unknown: true, ..Self::again(reason, message) }
+    }
+
+    /// What a target said.
+    pub(crate) fn target(error: &TargetError) -> Self {
+        let (reason, message) = (error.reason(), error.to_string());
+        if unreachable(error) {
+            return Self::unknown("ClusterUnreachable", message);
+        }
+        match error.class() {
+            Class::Waiting => Self { pace: Pace::Within(Duration::from_secs(15)), ..Self::waiting(reason, message) },
+            Class::Invalid | Class::Denied | Class::Conflict => Self::stalled(reason, message),
+            Class::Transient | Class::Unreachable | Class::Fenced => match error.retry_after() {
+                Some(after) => Self { pace: Pace::Within(after), ..Self::again(reason, message) },
+                None => Self::again(reason, message),
+            },
+        }
+    }
+}
+
+/// Whether the target did not answer at all.
+pub(crate) fn unreachable(error: &TargetError) -> bool {
+    error.class() == Class::Unreachable || matches!(error, TargetError::Timeout { .. })
+}
+
+/// Why a run ends early.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Another host has the object: say nothing.
+    LeaseLost,
+    /// To be reported.
+    Trouble(Trouble),
+}
+
+impl From<Trouble> for Stop {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
+}
+
+impl From<threeport_store::Error> for Stop {
+    fn from(error: threeport_store::Error) -> Self {
+        match error {
+            threeport_store::Error::LeaseLost { .. } => Self::LeaseLost,
+            error => Self::Trouble(Trouble::again(
+                "StoreFailed",
+                format!("the host's database failed: {error}; it is tried again"),
+            )),
+        }
+    }
+}
