@@ -77,6 +77,8 @@ fn refused(status: &Status, asked: &Asked<'_>) -> Error {
             Error::Timeout { step, server: asked.server.to_owned(), after: Duration::from_secs(u64::from(retry_after)) }
         }
         (429, _) => Error::Throttled { step, why, retry_after: Duration::from_secs(u64::from(retry_after.max(1))) },
+        // The API server reports what server-side apply cannot read against the schema as its own failure.
+        (500, _) if message.contains("typed patch object") => Error::Invalid { step, why },
         (400..=499, _) => Error::Invalid { step, why },
         (code, _) => Error::Server { step, code, why },
     }
@@ -223,6 +225,11 @@ mod tests {
             (json!({"code": 429, "details": {"retryAfterSeconds": 7}}), "Throttled", Class::Transient),
             (json!({"code": 504, "reason": "Timeout"}), "Timeout", Class::Transient),
             (json!({"code": 500, "message": "failed calling webhook"}), "TargetError", Class::Transient),
+            (
+                json!({"code": 500, "message": "failed to create typed patch object: .spec.x: field not declared in schema"}),
+                "Invalid",
+                Class::Invalid,
+            ),
             (json!({"code": 503, "message": "etcd leader changed"}), "TargetError", Class::Transient),
             (json!({"code": 410, "reason": "Expired"}), "ListExpired", Class::Transient),
         ] {
