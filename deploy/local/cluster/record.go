@@ -77,7 +77,7 @@ func Load(name string) (Record, error) {
 		return record, err
 	}
 	if err := json.Unmarshal(data, &record); err != nil {
-		return record, fmt.Errorf("%s: %w", recordFile(name), err)
+		return record, fmt.Errorf("%s is damaged (%w): end the cluster with `localkube down --name %s`", recordFile(name), err, name)
 	}
 	return record, nil
 }
