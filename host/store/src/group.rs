@@ -12,7 +12,7 @@ use crate::layer::{Draft, InventoryWrite, Layer, Step};
 use crate::lifecycle;
 use crate::queue::{Queue, span};
 use crate::state::{Entry, State};
-use crate::types::{Class, Object};
+use crate::types::{Class, Key, Object};
 use crate::work::{Claim, Completed, Completion, InventoryEntry};
 
 /// Requests that are committed together.
@@ -28,6 +28,22 @@ pub(crate) struct Group<'a> {
 pub(crate) struct Picked {
     pub(crate) id: i64,
     pub(crate) claim: Claim,
+}
+
+/// What of a claim the writer needs to know it by.
+pub(crate) struct Lease {
+    key: Key,
+    uid: Arc<str>,
+    owner: Arc<str>,
+    epoch: u64,
+    wanted: u64,
+}
+
+impl From<&Claim> for Lease {
+    fn from(claim: &Claim) -> Self {
+        let Object { key, uid, .. } = claim.object.clone();
+        Self { key, uid, owner: claim.owner.clone(), epoch: claim.epoch, wanted: claim.wanted }
+    }
 }
 
 impl Group<'_> {
@@ -87,13 +103,13 @@ impl Group<'_> {
     }
 
     /// The object of a lease that still holds, as it is now.
-    fn held(&self, draft: &Draft<'_>, claim: &Claim) -> Result<Entry, Error> {
-        let entry = draft.get(&claim.object.key).filter(|entry| entry.object.uid == claim.object.uid);
+    fn held(&self, draft: &Draft<'_>, claim: &Lease) -> Result<Entry, Error> {
+        let entry = draft.get(&claim.key).filter(|entry| entry.object.uid == claim.uid);
         let holds = |entry: &&Entry| {
             let work = self.queue.get(entry.id);
             work.is_some_and(|work| work.owner.as_ref() == Some(&claim.owner) && work.epoch == claim.epoch)
         };
-        let lost = || Error::LeaseLost { uid: claim.object.uid.to_string(), epoch: claim.epoch };
+        let lost = || Error::LeaseLost { uid: claim.uid.to_string(), epoch: claim.epoch };
         entry.filter(holds).cloned().ok_or_else(lost)
     }
 
@@ -111,13 +127,13 @@ impl Group<'_> {
         lost
     }
 
-    pub(crate) fn intend(&mut self, claim: &Claim, entries: Vec<InventoryEntry>) -> Result<(), Error> {
+    pub(crate) fn intend(&mut self, claim: &Lease, entries: Vec<InventoryEntry>) -> Result<(), Error> {
         let entry = self.held(&self.draft(), claim)?;
         self.layer.inventory.push((entry.id, InventoryWrite::Extend(entries)));
         Ok(())
     }
 
-    pub(crate) fn release(&mut self, claim: &Claim) -> Result<(), Error> {
+    pub(crate) fn release(&mut self, claim: &Lease) -> Result<(), Error> {
         let entry = self.held(&self.draft(), claim)?;
         self.queue.update(entry.id, |work| work.owner = None);
         Ok(())
@@ -134,7 +150,7 @@ impl Group<'_> {
 
     pub(crate) fn complete(
         &mut self,
-        claim: &Claim,
+        claim: &Lease,
         completion: &Completion,
         steps: &[Step],
     ) -> Result<Completed, Error> {
@@ -143,7 +159,7 @@ impl Group<'_> {
         for step in steps {
             draft.apply(step)?;
         }
-        let key = &claim.object.key;
+        let key = &claim.key;
         // The steps may have written or even removed the object itself.
         let newest = draft.get(key).filter(|entry| entry.id == id).cloned();
         let mut removed = newest.is_none();
@@ -173,7 +189,7 @@ impl Group<'_> {
     }
 
     /// Ends the lease and says when to look again.
-    fn settle(&mut self, id: i64, claim: &Claim, completion: &Completion) {
+    fn settle(&mut self, id: i64, claim: &Lease, completion: &Completion) {
         let now = self.now;
         self.queue.update(id, |work| {
             work.owner = None;

@@ -102,19 +102,18 @@ impl Store {
 
     /// Adds what is about to be applied to the inventory, before it is. An entry that is there already stays as it is.
     pub async fn intend(&self, claim: &Claim, entries: Vec<InventoryEntry>) -> Result<(), Error> {
-        self.ask(|reply| Request::Intend(claim.clone(), entries, reply)).await
+        self.ask(|reply| Request::Intend(claim.into(), entries, reply)).await
     }
 
     /// Writes what came of a run and ends its lease, in one transaction. [`Error::LeaseLost`] and no effect when it was lost.
     pub async fn complete(&self, claim: &Claim, mut completion: Completion) -> Result<Completed, Error> {
         let steps = std::mem::take(&mut completion.ops).into_iter().map(Step::new).collect::<Result<_, _>>()?;
-        let (claim, completion) = (Box::new(claim.clone()), Box::new(completion));
-        self.ask(|reply| Request::Complete(claim, completion, steps, reply)).await
+        self.ask(|reply| Request::Complete(claim.into(), Box::new(completion), steps, reply)).await
     }
 
     /// Hands a claim back without a result: it is due again at once.
     pub async fn release(&self, claim: &Claim) -> Result<(), Error> {
-        self.ask(|reply| Request::Release(claim.clone(), reply)).await
+        self.ask(|reply| Request::Release(claim.into(), reply)).await
     }
 
     /// Makes work items due now. One that is being run becomes due again after the run. Unknown uids are passed over.

@@ -14,11 +14,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::rows::{self, Sealing};
 use super::{Engine, load};
 use crate::error::Error;
-use crate::group::{Group, Picked};
+use crate::group::{Group, Lease, Picked};
 use crate::layer::{Layer, Step};
 use crate::queue;
 use crate::types::{Class, Object, Resource};
-use crate::work::{Claim, Completed, Completion, InventoryEntry};
+use crate::work::{Completed, Completion, InventoryEntry};
 
 type Reply<T> = oneshot::Sender<Result<T, Error>>;
 
@@ -27,9 +27,9 @@ pub(crate) enum Request {
     Write(Vec<Step>, Reply<Vec<Object>>),
     Claim { owner: Arc<str>, ttl: Duration, limit: usize, sent: Instant, reply: Reply<Vec<Picked>> },
     Renew { owner: Arc<str>, leases: Vec<(Arc<str>, u64)>, ttl: Duration, reply: Reply<Vec<Arc<str>>> },
-    Intend(Claim, Vec<InventoryEntry>, Reply<()>),
-    Complete(Box<Claim>, Box<Completion>, Vec<Step>, Reply<Completed>),
-    Release(Claim, Reply<()>),
+    Intend(Lease, Vec<InventoryEntry>, Reply<()>),
+    Complete(Lease, Box<Completion>, Vec<Step>, Reply<Completed>),
+    Release(Lease, Reply<()>),
     Wake(Vec<Arc<str>>, Class, Reply<()>),
     Blob(String, Bytes, Reply<()>),
     Compact(u64, Reply<()>),
@@ -113,7 +113,8 @@ impl Writer {
 
     async fn serve(&mut self, requests: Vec<Request>) {
         let committed = match self.refresh().await {
-            Err(error) => Err((Vec::new(), error.to_string())),
+            // Memory is wrong, but what is decided on it is only thrown away: this is how everybody gets an answer.
+            Err(error) => Err((self.decide(requests).1, error.to_string())),
             Ok(()) => {
                 let (layer, answers) = self.decide(requests);
                 match self.commit(&layer).await {
@@ -124,6 +125,9 @@ impl Writer {
                     Err(error) => {
                         tracing::error!(%error, "a transaction failed; nothing of it was written");
                         self.stale = true;
+                        if let Err(error) = self.refresh().await {
+                            tracing::error!(%error, "the database cannot be read either; trying again with the next request");
+                        }
                         Err((answers, error.to_string()))
                     }
                 }

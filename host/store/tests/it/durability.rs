@@ -126,3 +126,32 @@ async fn writes_that_arrive_together_share_a_transaction() {
     assert!(store.write(vec![put(&key("a", "n0"), json!(0), ABSENT)]).await.is_err());
     assert_eq!(store.commits(), idle, "nothing to write, yet something was committed");
 }
+
+#[tokio::test]
+async fn a_transaction_that_fails_leaves_nothing_in_memory_and_the_next_one_goes_through() {
+    use sqlx::Connection;
+    let store = open().await;
+    write(&store, put_due(&key("a", "there"), json!(1), ABSENT)).await;
+    let (version, next) = (store.version(), key("a", "next"));
+    // Another connection makes every write of a work item fail in the middle of the transaction.
+    let url = format!("sqlite://{}", store.directory.path().join("data/threeport.db").display());
+    let mut beside = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    let trigger = "create trigger broken before insert on workitem begin select raise(abort, 'disk on fire'); end";
+    sqlx::raw_sql(trigger).execute(&mut beside).await.unwrap();
+    let mut watch = store.watch(scope(), None).await.unwrap();
+    let refused = store.write(vec![put_due(&next, json!(1), ABSENT)]).await.unwrap_err();
+    assert!(matches!(&refused, Error::Database(why) if why.contains("disk on fire")), "{refused}");
+    assert_eq!((store.version(), store.queue().items), (version, 1), "before anything else is asked for");
+    assert!(store.claim("me", Duration::from_secs(60), 1).await.is_err());
+    assert!(store.get(&next).await.unwrap().is_none());
+    assert_eq!((store.version(), store.queue().items), (version, 1));
+    sqlx::raw_sql("drop trigger broken").execute(&mut beside).await.unwrap();
+    beside.close().await.unwrap();
+    let made = write(&store, put_due(&next, json!(1), ABSENT)).await;
+    assert_eq!(made.resource_version, version + 1);
+    let change = futures::StreamExt::next(&mut watch).await.unwrap().unwrap();
+    assert_eq!(change.object.body, made.body);
+    assert_eq!(store.claim("me", Duration::from_secs(60), 9).await.unwrap().len(), 2);
+    let store = store.reopen().await;
+    assert_eq!((store.version(), store.queue().items), (version + 1, 2));
+}
