@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::JoinHandle;
 
 use crate::Target;
-use crate::watcher::{Shared, Subscriber, run};
+use crate::watcher::{Shared, run};
 
 /// Called with the uid of an owner or a subscriber. Must not block.
 pub type Ring = Arc<dyn Fn(&str) + Send + Sync>;
@@ -61,11 +61,14 @@ struct Inner {
     state: Mutex<State>,
 }
 
+/// A target and what to watch there.
+type Want = (String, WatchScope);
+
 #[derive(Default)]
 struct State {
     targets: HashMap<String, Target>,
     /// What each subscriber wants.
-    wanted: HashMap<String, BTreeSet<(String, WatchScope)>>,
+    wanted: HashMap<String, BTreeSet<Want>>,
     running: HashMap<Key, Running>,
 }
 
@@ -119,42 +122,55 @@ impl Watches {
         }
         state.targets.insert(target_id.to_owned(), target.clone());
         state.running.retain(|key, _| key.target_id != target_id);
-        self.settle(&mut state);
+        let all =
+            state.wanted.iter().flat_map(|(uid, wants)| wants.iter().map(move |want| (uid.clone(), want.clone())));
+        let here: Vec<_> = all.filter(|(_, (target, _))| target == target_id).collect();
+        for (uid, want) in here {
+            // What starts now rings when it has its first list.
+            self.join(&mut state, &uid, &want);
+        }
     }
 
     /// One more scope for a subscriber, on top of what it has.
     pub fn ensure(&self, subscriber_uid: &str, target_id: &str, target: &Target, scope: WatchScope) {
         self.set_target(target_id, target);
-        let mut state = self.lock();
-        state.wanted.entry(subscriber_uid.to_owned()).or_default().insert((target_id.to_owned(), scope));
-        self.settle(&mut state);
+        let mut scopes: Vec<Want> = self.lock().wanted.get(subscriber_uid).into_iter().flatten().cloned().collect();
+        scopes.push((target_id.to_owned(), scope));
+        self.replace(subscriber_uid, scopes);
     }
 
     /// Everything a subscriber needs from now on; nothing ends its subscriptions. A watch that nobody needs any more ends. Watches of a target whose
     /// connection was not told yet ([`Watches::set_target`]) start when it is.
     pub fn replace(&self, subscriber_uid: &str, scopes: Vec<(String, WatchScope)>) {
-        let mut state = self.lock();
-        let scopes: BTreeSet<_> = scopes.into_iter().collect();
-        if state.wanted.get(subscriber_uid).map_or(scopes.is_empty(), |now| *now == scopes) {
-            return;
+        let new: BTreeSet<Want> = scopes.into_iter().collect();
+        let mut late = false;
+        {
+            let mut state = self.lock();
+            let old = state.wanted.remove(subscriber_uid).unwrap_or_default();
+            for want in new.difference(&old) {
+                late |= self.join(&mut state, subscriber_uid, want);
+            }
+            for want in old.difference(&new) {
+                leave(&mut state, subscriber_uid, want);
+            }
+            if !new.is_empty() {
+                state.wanted.insert(subscriber_uid.to_owned(), new);
+            }
         }
-        if scopes.is_empty() {
-            state.wanted.remove(subscriber_uid);
-        } else {
-            state.wanted.insert(subscriber_uid.to_owned(), scopes);
+        if late {
+            (self.inner.ring)(subscriber_uid);
         }
-        self.settle(&mut state);
     }
 
     /// The target is gone: its watches and all subscriptions to it end.
     pub fn forget_target(&self, target_id: &str) {
         let mut state = self.lock();
         state.targets.remove(target_id);
-        for scopes in state.wanted.values_mut() {
-            scopes.retain(|(target, _)| target != target_id);
+        state.running.retain(|key, _| key.target_id != target_id);
+        for wants in state.wanted.values_mut() {
+            wants.retain(|(target, _)| target != target_id);
         }
-        state.wanted.retain(|_, scopes| !scopes.is_empty());
-        self.settle(&mut state);
+        state.wanted.retain(|_, wants| !wants.is_empty());
     }
 
     /// How many watches run: for metrics and tests.
@@ -172,25 +188,23 @@ impl Watches {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes what runs what is wanted.
-    fn settle(&self, state: &mut State) {
-        let mut wanted: HashMap<Key, Vec<Subscriber>> = HashMap::new();
-        for (uid, scopes) in &state.wanted {
-            for (target_id, scope) in scopes.iter().filter(|(target_id, _)| state.targets.contains_key(target_id)) {
-                let subscriber = Subscriber { uid: uid.clone(), fields: scope.fields.clone(), owned: scope.is_owned() };
-                wanted.entry(Key::of(target_id, scope)).or_default().push(subscriber);
-            }
-        }
-        state.running.retain(|key, _| wanted.contains_key(key));
-        for (key, subscribers) in wanted {
-            if let Some(running) = state.running.get(&key) {
-                running.shared.set(subscribers);
-                continue;
-            }
-            let Some(target) = state.targets.get(&key.target_id).cloned() else { continue };
-            let shared = Arc::new(Shared::new(self.inner.ring.clone(), subscribers));
+    /// Starts the watch, or joins the one that runs. True: that one has its picture already, which may be newer than what the subscriber saw.
+    fn join(&self, state: &mut State, uid: &str, (target_id, scope): &Want) -> bool {
+        let Some(target) = state.targets.get(target_id).cloned() else { return false };
+        let key = Key::of(target_id, scope);
+        let running = state.running.entry(key).or_insert_with_key(|key| {
+            let shared = Arc::new(Shared::new(self.inner.ring.clone()));
             let task = tokio::spawn(run(key.clone(), target, shared.clone()));
-            state.running.insert(key, Running { shared, task });
-        }
+            Running { shared, task }
+        });
+        running.shared.join(uid, scope)
+    }
+}
+
+/// The last one out ends the watch.
+fn leave(state: &mut State, uid: &str, (target_id, scope): &Want) {
+    let key = Key::of(target_id, scope);
+    if state.running.get(&key).is_some_and(|running| running.shared.leave(uid, scope)) {
+        state.running.remove(&key);
     }
 }

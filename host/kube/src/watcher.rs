@@ -1,7 +1,7 @@
 //! One running watch: what it saw last, who is rung for what is different now.
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,21 +12,11 @@ use kube::runtime::watcher::{self, Event};
 use serde_json::Value;
 
 use crate::mark::owners;
-use crate::watch::{Key, Ring};
+use crate::watch::{Key, Ring, WatchScope};
 use crate::{Error, Reference, Target, get_path};
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
-/// One who wants this watch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Subscriber {
-    pub(crate) uid: String,
-    /// Empty: any change.
-    pub(crate) fields: Vec<String>,
-    /// Keeps the watch up for the owners that the objects name, and is not rung itself.
-    pub(crate) owned: bool,
-}
 
 /// What the watch's task and its manager both see.
 pub(crate) struct Shared {
@@ -36,7 +26,10 @@ pub(crate) struct Shared {
 
 #[derive(Default)]
 struct View {
-    subscribers: Vec<Subscriber>,
+    /// Who keeps the watch up for the owners that the objects name.
+    keepers: BTreeSet<String>,
+    /// Who is rung itself, by the fields that matter to it; none: any change.
+    subscribers: BTreeMap<Vec<String>, BTreeSet<String>>,
     /// The objects as last seen; None until there was a whole list.
     seen: Option<HashMap<String, Seen>>,
     /// The list that is coming in.
@@ -51,19 +44,31 @@ struct Seen {
 }
 
 impl Shared {
-    pub(crate) fn new(ring: Ring, subscribers: Vec<Subscriber>) -> Shared {
-        Shared { ring, view: Mutex::new(View { subscribers, ..View::default() }) }
+    pub(crate) fn new(ring: Ring) -> Shared {
+        Shared { ring, view: Mutex::default() }
     }
 
-    /// Who wants it from now on. Whoever is new is rung once if the watch has its picture already: what it saw itself may be older.
-    pub(crate) fn set(&self, subscribers: Vec<Subscriber>) {
-        let new: Vec<String> = {
-            let mut view = self.lock();
-            let known = std::mem::replace(&mut view.subscribers, subscribers);
-            let new = view.subscribers.iter().filter(|s| view.seen.is_some() && !s.owned && !known.contains(s));
-            new.map(|s| s.uid.clone()).collect()
-        };
-        new.iter().for_each(|uid| (self.ring)(uid));
+    /// One more. True: there is a picture already, so whoever comes is to be rung.
+    pub(crate) fn join(&self, uid: &str, scope: &WatchScope) -> bool {
+        let mut view = self.lock();
+        if scope.is_owned() {
+            view.keepers.insert(uid.to_owned());
+            return false;
+        }
+        view.subscribers.entry(scope.fields.clone()).or_default().insert(uid.to_owned());
+        view.seen.is_some()
+    }
+
+    /// One less. True: it was the last.
+    pub(crate) fn leave(&self, uid: &str, scope: &WatchScope) -> bool {
+        let mut view = self.lock();
+        if scope.is_owned() {
+            view.keepers.remove(uid);
+        } else if let Some(uids) = view.subscribers.get_mut(&scope.fields) {
+            uids.remove(uid);
+        }
+        view.subscribers.retain(|_, uids| !uids.is_empty());
+        view.keepers.is_empty() && view.subscribers.is_empty()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, View> {
@@ -110,10 +115,9 @@ impl View {
     fn listed(&mut self) -> BTreeSet<String> {
         let new = std::mem::take(&mut self.listing);
         let Some(old) = self.seen.take() else {
-            let everybody = self.subscribers.iter().filter(|s| !s.owned).map(|s| s.uid.clone());
-            let owned = self.subscribers.iter().any(|s| s.owned);
-            let owners = new.values().filter(|_| owned).flat_map(|seen| seen.owners.iter().cloned());
-            let rung = everybody.chain(owners).collect();
+            let owned = !self.keepers.is_empty();
+            let owners = new.values().filter(|_| owned).flat_map(|seen| &seen.owners);
+            let rung = self.subscribers.values().flatten().chain(owners).cloned().collect();
             self.seen = Some(new);
             return rung;
         };
@@ -135,14 +139,13 @@ impl View {
         {
             return rung;
         }
-        for subscriber in &self.subscribers {
-            if subscriber.owned {
-                rung.extend([old, new].into_iter().flatten().flat_map(|seen| seen.owners.iter().cloned()));
-            } else if subscriber.fields.is_empty()
-                || old.is_some() != new.is_some()
-                || old.map(|o| o.values(&subscriber.fields)) != new.map(|n| n.values(&subscriber.fields))
-            {
-                rung.insert(subscriber.uid.clone());
+        if !self.keepers.is_empty() {
+            rung.extend([old, new].into_iter().flatten().flat_map(|seen| &seen.owners).cloned());
+        }
+        for (fields, uids) in &self.subscribers {
+            let values = |seen: Option<&Seen>| seen.map(|seen| seen.values(fields));
+            if fields.is_empty() || values(old) != values(new) {
+                rung.extend(uids.iter().cloned());
             }
         }
         rung
@@ -277,13 +280,13 @@ mod tests {
         json!({"metadata": {"uid": uid, "resourceVersion": version.to_string(), "labels": {"threeport.dev/owner-uid": owner}}, "status": {"phase": phase}})
     }
 
-    fn view(subscribers: &[(&str, &[&str], bool)]) -> View {
-        let subscriber = |(uid, fields, owned): &(&str, &[&str], bool)| Subscriber {
-            uid: (*uid).to_owned(),
-            fields: fields.iter().map(|f| (*f).to_owned()).collect(),
-            owned: *owned,
-        };
-        View { subscribers: subscribers.iter().map(subscriber).collect(), ..View::default() }
+    fn view(keepers: &[&str], subscribers: &[(&str, &[&str])]) -> View {
+        let mut view = View { keepers: keepers.iter().map(|k| (*k).to_owned()).collect(), ..View::default() };
+        for (uid, fields) in subscribers {
+            let fields = fields.iter().map(|f| (*f).to_owned()).collect();
+            view.subscribers.entry(fields).or_default().insert((*uid).to_owned());
+        }
+        view
     }
 
     fn list(view: &mut View, objects: &[Value]) -> Vec<String> {
@@ -300,7 +303,7 @@ mod tests {
 
     #[test]
     fn drift_rings_the_owner_on_change_and_delete_and_not_the_subscriber() {
-        let mut view = view(&[("keeper", &[], true)]);
+        let mut view = view(&["keeper"], &[]);
         assert_eq!(
             list(&mut view, &[object("a", 1, "owner-a", "x"), object("b", 1, "owner-b", "x")]),
             ["owner-a", "owner-b"]
@@ -314,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_relist_rings_only_for_what_changed_while_away() {
-        let mut view = view(&[("keeper", &[], true)]);
+        let mut view = view(&["keeper"], &[]);
         list(
             &mut view,
             &[object("a", 1, "owner-a", "x"), object("b", 1, "owner-b", "x"), object("c", 1, "owner-c", "x")],
@@ -328,8 +331,7 @@ mod tests {
 
     #[test]
     fn a_declared_watch_rings_its_subscriber_only_for_its_fields() {
-        let mut view =
-            view(&[("phase", &["/status/phase"], false), ("other", &["status.other"], false), ("any", &[], false)]);
+        let mut view = view(&[], &[("phase", &["/status/phase"]), ("other", &["status.other"]), ("any", &[])]);
         assert_eq!(list(&mut view, &[object("a", 1, "o", "x")]), ["any", "other", "phase"]);
         assert_eq!(apply(&mut view, object("a", 2, "o", "x")), ["any"]);
         assert_eq!(apply(&mut view, object("a", 3, "o", "y")), ["any", "phase"]);
@@ -338,20 +340,17 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_later_is_rung_once() {
-        let rung = Arc::new(Mutex::new(Vec::new()));
-        let ring: Ring = {
-            let rung = rung.clone();
-            Arc::new(move |uid: &str| rung.lock().expect("lock").push(uid.to_owned()))
-        };
-        let first = Subscriber { uid: "first".into(), fields: vec!["status".into()], owned: false };
-        let second = Subscriber { uid: "second".into(), ..first.clone() };
-        let shared = Shared::new(ring, vec![first.clone()]);
-        shared.set(vec![first.clone()]);
+    fn who_comes_later_is_to_be_rung_and_the_last_to_leave_ends_the_watch() {
+        let shared = Shared::new(Arc::new(|_: &str| {}));
+        let fields = WatchScope { selector: None, fields: vec!["status".into()], ..WatchScope::owned("v1", "Pod") };
+        let owned = WatchScope::owned("v1", "Pod");
+        assert!(!shared.join("first", &fields));
         shared.take(Event::Init);
         shared.take(Event::InitDone);
-        shared.set(vec![first.clone(), second.clone()]);
-        shared.set(vec![first, second]);
-        assert_eq!(*rung.lock().expect("lock"), ["first", "second"]);
+        assert!(shared.join("second", &fields));
+        assert!(!shared.join("keeper", &owned));
+        assert!(!shared.leave("first", &fields));
+        assert!(!shared.leave("keeper", &owned));
+        assert!(shared.leave("second", &fields));
     }
 }

@@ -162,3 +162,31 @@ async fn a_kind_that_comes_later_is_found() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn an_admission_rule_of_the_target_is_told_in_its_words() {
+    let (target, ns) = target().await;
+    let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy", "metadata": {"name": format!("no-latest-{ns}")},
+        "spec": {"failurePolicy": "Fail",
+            "matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["configmaps"]}]},
+            "validations": [{"expression": "!has(object.data.forbidden)", "message": "not on this cluster"}]}});
+    let selector = json!({"matchLabels": {"kubernetes.io/metadata.name": ns}});
+    let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": format!("no-latest-{ns}")},
+        "spec": {"policyName": format!("no-latest-{ns}"), "validationActions": ["Deny"], "matchResources": {"namespaceSelector": selector}}});
+    for rule in [&policy, &binding] {
+        target.apply(&owner("rules", 1), rule, &options()).await.unwrap();
+    }
+    let manifest = config_map(&ns, "x", json!({"forbidden": "1"}));
+    let refused = async || {
+        let outcome = target.apply(&owner("u1", 1), &manifest, &options()).await;
+        if outcome.is_ok() {
+            // The rule is not in force yet.
+            target.remove(&owner("u1", 1), &Reference::of(&manifest), None).await.unwrap();
+        }
+        outcome.err().is_some_and(|error| {
+            assert_eq!((error.class(), error.reason()), (Class::Invalid, "AdmissionDenied"), "{error}");
+            error.to_string().contains("not on this cluster")
+        })
+    };
+    until(|| "the rule is in force".into(), refused).await;
+}
