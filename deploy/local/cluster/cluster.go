@@ -15,7 +15,7 @@ import (
 )
 
 // ErrNotRunning is returned where a running cluster is needed and there is none of that name.
-var ErrNotRunning = errors.New("cluster is not running")
+var ErrNotRunning = errors.New("is not running")
 
 // errInterrupted is how a start ends that the user broke off.
 var errInterrupted = errors.New("interrupted")

@@ -71,7 +71,7 @@ func Load(name string) (Record, error) {
 	var record Record
 	data, err := os.ReadFile(recordFile(name))
 	if errors.Is(err, fs.ErrNotExist) {
-		return record, fmt.Errorf("cluster %q: %w; start it with `localkube up --name %s`", name, ErrNotRunning, name)
+		return record, fmt.Errorf("cluster %q %w; start it with `localkube up --name %s`", name, ErrNotRunning, name)
 	}
 	if err != nil {
 		return record, err
