@@ -8,7 +8,7 @@ use clap::Args;
 
 /// `threeport server`
 #[derive(Args, Clone, Debug)]
-pub struct Server {
+pub(crate) struct Server {
     /// Where the state lives: database, blobs, certificates
     #[arg(long, env = "THREEPORT_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
@@ -40,7 +40,7 @@ impl Server {
     ///
     /// # Errors
     /// When none is given and the environment names no home.
-    pub fn data_dir(&self) -> Result<PathBuf> {
+    pub(crate) fn data_dir(&self) -> Result<PathBuf> {
         self.data_dir.clone().map_or_else(|| base("XDG_STATE_HOME", ".local/state"), Ok)
     }
 
@@ -48,7 +48,7 @@ impl Server {
     ///
     /// # Errors
     /// When none is given and the environment names no home.
-    pub fn config_dir(&self) -> Result<PathBuf> {
+    pub(crate) fn config_dir(&self) -> Result<PathBuf> {
         self.config_dir.clone().map_or_else(|| base("XDG_CONFIG_HOME", ".config"), Ok)
     }
 }

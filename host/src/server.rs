@@ -18,7 +18,7 @@ use crate::{config, state, telemetry};
 ///
 /// # Errors
 /// When it cannot start; the message names the file, the address or the setting.
-pub async fn run(config: config::Server) -> Result<()> {
+pub(crate) async fn run(config: config::Server) -> Result<()> {
     telemetry::init();
     // The only provider that is linked; an error means that it is installed already.
     let _installed = rustls::crypto::ring::default_provider().install_default();

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn private_dir(path: &Path) -> Result<()> {
+pub(crate) fn private_dir(path: &Path) -> Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -23,7 +23,7 @@ pub fn private_dir(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write_private(path: &Path, content: &[u8]) -> Result<()> {
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<()> {
     let temporary = path.with_extension("new");
     let write = || -> std::io::Result<()> {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
@@ -38,7 +38,7 @@ pub fn write_private(path: &Path, content: &[u8]) -> Result<()> {
 ///
 /// # Errors
 /// When the file cannot be read or written, or holds something else.
-pub fn secret(path: &Path, size: usize) -> Result<Vec<u8>> {
+pub(crate) fn secret(path: &Path, size: usize) -> Result<Vec<u8>> {
     match fs::read_to_string(path) {
         Ok(text) => {
             let bytes = decode_hex(text.trim())
@@ -59,7 +59,7 @@ pub fn secret(path: &Path, size: usize) -> Result<Vec<u8>> {
 }
 
 /// Lower-case hexadecimal.
-pub fn encode_hex(bytes: &[u8]) -> String {
+pub(crate) fn encode_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
