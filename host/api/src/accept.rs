@@ -62,13 +62,14 @@ pub(crate) fn content_type(headers: &HeaderMap) -> String {
     text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Decodes an object: JSON or YAML.
+/// Decodes an object: JSON, YAML, or the protobuf of a core kind.
 pub(crate) fn decode(content_type: &str, body: &[u8]) -> ApiResult<Value> {
     let value: Value = match content_type {
         "application/json" | "text/json" => serde_json::from_slice(body)
             .map_err(|e| ApiError::bad_request(format!("the body of the request cannot be read as JSON: {e}")))?,
         "application/yaml" | "text/yaml" | "application/x-yaml" => serde_yaml_ng::from_slice(body)
             .map_err(|e| ApiError::bad_request(format!("the body of the request cannot be read as YAML: {e}")))?,
+        "application/vnd.kubernetes.protobuf" => crate::protobuf::decode(body).map_err(ApiError::bad_request)?,
         other => {
             return Err(ApiError::unsupported_media_type(format!(
                 "the body of the request was in an unknown format ({other}) - accepted media types include: application/json, application/yaml"

@@ -13,6 +13,7 @@ mod kubeconfig;
 mod openapi;
 mod patch;
 pub mod pki;
+mod protobuf;
 mod query;
 mod references;
 mod registry;
