@@ -165,8 +165,29 @@ impl<'a> Mark<'a> {
         if body["kind"] == "Secret" {
             return None;
         }
-        let digest = Sha256::digest(body.to_string().as_bytes());
-        Some(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+        let mut hasher = Sha256::new();
+        feed(&mut hasher, body);
+        Some(hasher.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+/// The same for the same content: plugins may write the keys of an object in another order each time.
+fn feed(hasher: &mut Sha256, value: &Value) {
+    match value {
+        Value::Object(fields) => {
+            let mut fields: Vec<_> = fields.iter().collect();
+            fields.sort_by_key(|(key, _)| key.as_str());
+            hasher.update(format!("{{{}", fields.len()));
+            for (key, value) in fields {
+                hasher.update(Value::from(key.as_str()).to_string());
+                feed(hasher, value);
+            }
+        }
+        Value::Array(items) => {
+            hasher.update(format!("[{}", items.len()));
+            items.iter().for_each(|item| feed(hasher, item));
+        }
+        plain => hasher.update(format!("={plain};")),
     }
 }
 
@@ -236,6 +257,41 @@ fn encode_string_data(object: &mut Map<String, Value>) {
     if let Some(data) = data.as_object_mut() {
         for (key, value) in plain {
             data.insert(key, value.as_str().map_or(value.clone(), |text| STANDARD.encode(text).into()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(text: &str) -> Option<String> {
+        let owner = Owner { uid: "u1".into(), name: "x".into(), epoch: 1 };
+        let mark = Mark::new("apply", &owner, false).expect("a uid");
+        mark.digest(&serde_json::from_str(text).expect("JSON"))
+    }
+
+    #[test]
+    fn the_digest_is_of_the_content_and_not_of_its_order() {
+        assert_eq!(
+            digest(r#"{"a": {"x": 1, "y": [1, 2]}, "b": "2"}"#),
+            digest(r#"{"b": "2", "a": {"y": [1, 2], "x": 1}}"#)
+        );
+        for other in [
+            r#"{"a": {"x": 1, "y": [2, 1]}, "b": "2"}"#,
+            r#"{"a": {"x": 1, "y": [1, 2]}, "b": 2}"#,
+            r#"{"a": {"x": 1}, "y": [1, 2], "b": "2"}"#,
+        ] {
+            assert_ne!(digest(r#"{"a": {"x": 1, "y": [1, 2]}, "b": "2"}"#), digest(other), "{other}");
+        }
+        assert_eq!(digest(r#"{"kind": "Secret", "data": {}}"#), None);
+    }
+
+    #[test]
+    fn a_uid_that_no_label_can_hold_is_refused() {
+        for uid in ["", "a b", "-a", "a/b", &"x".repeat(64)] {
+            let owner = Owner { uid: uid.to_owned(), name: "x".into(), epoch: 1 };
+            assert!(Mark::new("apply", &owner, false).is_err(), "{uid:?}");
         }
     }
 }

@@ -120,10 +120,12 @@ impl Target {
                 return Err(Error::Invalid { step, why: format!("{kind} is cluster-scoped and has no namespace") });
             }
         }
-        let mut params = ListParams::default();
-        params.label_selector = labels.map(str::to_owned);
-        params.limit = (limit > 0).then_some(limit);
-        params.continue_token = token.map(str::to_owned);
+        let params = ListParams {
+            label_selector: labels.map(str::to_owned),
+            limit: (limit > 0).then_some(limit),
+            continue_token: token.map(str::to_owned),
+            ..ListParams::default()
+        };
         let request = served.request(namespace).list(&params).map_err(kube::Error::BuildRequest);
         let text = self.ask(&step, &reference, request).await?.map_err(|e| self.told(&step, &reference, e))?;
         let mut page: Value = self.parse(&step, &reference, text)?;
