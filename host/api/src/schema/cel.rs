@@ -244,7 +244,10 @@ impl Rule {
         if self.transition && old.is_none() {
             return;
         }
-        let at = self.field_path.as_deref().map_or_else(|| path.to_owned(), |below| format!("{path}{below}"));
+        let at = self
+            .field_path
+            .as_deref()
+            .map_or_else(|| path.to_owned(), |below| format!("{path}{below}").trim_start_matches('.').to_owned());
         let cost = if self.loops == 0 {
             self.nodes
         } else {

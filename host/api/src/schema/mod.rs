@@ -9,6 +9,8 @@ mod defaults;
 mod error;
 mod format;
 mod prune;
+#[cfg(test)]
+mod tests;
 mod validate;
 
 use std::collections::BTreeMap;

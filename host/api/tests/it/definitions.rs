@@ -1,0 +1,131 @@
+//! CustomResourceDefinitions: what cannot work is refused, what is accepted is served at once.
+
+use serde_json::{Value, json};
+use threeport_store::{Key, Op, Precondition, Resource, lifecycle};
+
+use crate::harness::{Server, WIDGETS, eventually, widget, widgets};
+
+const CRDS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+fn definition() -> Value {
+    serde_yaml_ng::from_str(WIDGETS).expect("YAML")
+}
+
+fn schema_of(definition: &mut Value) -> &mut Value {
+    &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+}
+
+#[tokio::test]
+async fn a_definition_that_cannot_work_is_refused_with_the_field() {
+    let server = Server::start().await;
+    let cases: [(&str, fn(&mut Value)); 9] = [
+        ("metadata.name", |d| d["metadata"]["name"] = "other.example.com".into()),
+        ("spec.versions", |d| d["spec"]["versions"][0]["storage"] = false.into()),
+        ("spec.scope", |d| d["spec"]["scope"] = "Galactic".into()),
+        ("x-kubernetes-validations[0].rule", |d| {
+            schema_of(d)["properties"]["spec"]["x-kubernetes-validations"] = json!([{"rule": "self.replicas <"}]);
+        }),
+        ("x-kubernetes-validations[0].rule", |d| {
+            schema_of(d)["properties"]["spec"]["x-kubernetes-validations"] =
+                json!([{"rule": "self.image.launch() == 1"}]);
+        }),
+        ("x-kubernetes-validations[0].rule", |d| {
+            schema_of(d)["properties"]["spec"]["x-kubernetes-validations"] = json!([{"rule": "request.user == 'x'"}]);
+        }),
+        ("pattern", |d| schema_of(d)["properties"]["spec"]["properties"]["image"]["pattern"] = "(".into()),
+        ("default", |d| schema_of(d)["properties"]["spec"]["properties"]["replicas"]["default"] = "many".into()),
+        ("jsonPath", |d| d["spec"]["versions"][0]["additionalPrinterColumns"][0]["jsonPath"] = "spec".into()),
+    ];
+    for (field, break_it) in cases {
+        let mut broken = definition();
+        break_it(&mut broken);
+        let (code, body) = server.post(CRDS, &broken).await;
+        assert_eq!(code, 422, "{field}: {body}");
+        let causes = body["details"]["causes"].to_string();
+        assert!(causes.contains(field), "{field}: {causes}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_definition_is_served_when_its_creation_has_returned() {
+    let server = Server::start().await;
+    let made = server.make(CRDS, &definition()).await;
+    assert_eq!(made["spec"]["names"]["listKind"], "WidgetList");
+    let conditions = made["status"]["conditions"].as_array().expect("conditions");
+    assert!(conditions.iter().any(|c| c["type"] == "Established" && c["status"] == "True"), "{conditions:?}");
+    server.make(&widgets("default"), &widget("a")).await;
+    let (code, body) = server.delete(&format!("{CRDS}/widgets.example.com")).await;
+    assert_eq!(code, 409);
+    assert!(body["message"].as_str().is_some_and(|m| m.contains("default/a")), "{body}");
+    server.delete(&format!("{}/a", widgets("default"))).await;
+    assert_eq!(server.delete(&format!("{CRDS}/widgets.example.com")).await.0, 200);
+    assert_eq!(server.get(&widgets("default")).await.0, 404);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_definition_written_into_the_store_is_served_and_established() {
+    let server = Server::start().await;
+    let body = lifecycle::create(definition(), "2026-11-23T20:00:00Z".parse().expect("a time"), "uid-1", true);
+    let key = Key {
+        resource: Resource::new("apiextensions.k8s.io", "customresourcedefinitions"),
+        namespace: None,
+        name: "widgets.example.com".into(),
+    };
+    let op = Op::Put { key, body, precondition: Precondition::Absent, edges: None, wake: None };
+    server.store.write(vec![op]).await.expect("written");
+    eventually("it is served", async || (server.get(&widgets("default")).await.0 == 200).then_some(())).await;
+    eventually("it is established", async || {
+        let (_, body) = server.get(&format!("{CRDS}/widgets.example.com")).await;
+        body["status"]["conditions"].as_array().is_some_and(|c| c.len() == 2).then_some(())
+    })
+    .await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn discovery_and_openapi_follow_the_definitions() {
+    let server = Server::start().await;
+    let (_, before) = server.get("/openapi/v3").await;
+    server.define_widgets().await;
+    let (_, groups) = server.get("/apis").await;
+    let names: Vec<&str> =
+        groups["groups"].as_array().expect("groups").iter().filter_map(|g| g["name"].as_str()).collect();
+    assert_eq!(names, ["apiextensions.k8s.io", "example.com", "threeport.dev"]);
+    let (_, list) = server.get("/apis/example.com/v1").await;
+    let names: Vec<&str> =
+        list["resources"].as_array().expect("resources").iter().filter_map(|r| r["name"].as_str()).collect();
+    assert_eq!(names, ["widgets", "widgets/status"]);
+    let (_, after) = server.get("/openapi/v3").await;
+    assert_eq!(before["paths"]["api/v1"], after["paths"]["api/v1"], "what did not change keeps its address");
+    let address = after["paths"]["apis/example.com/v1"]["serverRelativeURL"].as_str().expect("an address").to_owned();
+    assert!(address.contains("hash="));
+    let (_, document) = server.get(&address).await;
+    assert_eq!(document["openapi"], "3.0.0");
+    let widget = &document["components"]["schemas"]["com.example.v1.Widget"];
+    assert_eq!(widget["x-kubernetes-group-version-kind"][0]["kind"], "Widget");
+    let patch = &document["paths"]["/apis/example.com/v1/namespaces/{namespace}/widgets/{name}"]["patch"];
+    assert!(patch["parameters"].as_array().expect("parameters").iter().any(|p| p["name"] == "fieldValidation"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn another_version_of_a_kind_shows_the_same_objects() {
+    let server = Server::start().await;
+    let mut two = definition();
+    let mut beta = two["spec"]["versions"][0].clone();
+    beta["name"] = "v1beta1".into();
+    beta["storage"] = false.into();
+    two["spec"]["versions"].as_array_mut().expect("versions").push(beta);
+    server.make(CRDS, &two).await;
+    server.make(&widgets("default"), &widget("a")).await;
+    let path = "/apis/example.com/v1beta1/namespaces/default/widgets";
+    let (_, body) = server.get(&format!("{path}/a")).await;
+    assert_eq!(body["apiVersion"], "example.com/v1beta1");
+    let (code, body) = server.patch(&format!("{path}/a"), "merge-patch", &json!({"spec": {"replicas": 8}})).await;
+    assert_eq!((code.as_u16(), &body["apiVersion"]), (200, &json!("example.com/v1beta1")), "{body}");
+    let (_, body) = server.get(&format!("{}/a", widgets("default"))).await;
+    assert_eq!((&body["apiVersion"], &body["spec"]["replicas"]), (&json!("example.com/v1"), &json!(8)));
+    server.stop().await;
+}

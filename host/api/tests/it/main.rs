@@ -1,0 +1,8 @@
+//! The API as clients see it: a real store in a directory of its own, a real server with TLS on a free port.
+
+mod definitions;
+mod harness;
+mod kubectl;
+mod objects;
+mod reconciled;
+mod watches;
