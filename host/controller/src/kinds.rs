@@ -23,6 +23,8 @@ pub(crate) const HOST_GROUP: &str = "threeport.dev";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReferenceRule {
+    /// The kind that has the field.
+    pub kind: String,
     /// Path of the field, `spec.cluster`; `[]` after a name goes through a list.
     pub field: String,
     /// apiVersion of what it names.

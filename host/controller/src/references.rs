@@ -5,7 +5,7 @@ use threeport_wasm::ObjectRef;
 
 use crate::kinds::{Kinds, ReferenceRule};
 
-/// A field that should name an object and does not do it as its rule allows.
+/// A field that names an object as its rule does not allow.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[error("{field}: {message}")]
 pub(crate) struct BadReference {
@@ -24,14 +24,15 @@ pub(crate) fn extract(
 ) -> Result<Vec<ObjectRef>, BadReference> {
     let mut values = Vec::new();
     collect(object, &segments(&rule.field), &mut values);
-    values.into_iter().filter(|value| !value.is_null()).map(|value| read(value, rule, namespace, kinds)).collect()
+    values.into_iter().filter_map(|value| read(value, rule, namespace, kinds).transpose()).collect()
 }
 
-/// `spec.a.b[]` as steps; a path that does not start with `spec` is one below it.
+/// `spec.a.b[]` as steps; a path that does not start at the object is one below its spec.
 fn segments(field: &str) -> Vec<&str> {
     let field = field.trim_start_matches("$.").trim_start_matches('.');
     let mut steps = Vec::new();
-    if field != "spec" && !field.starts_with("spec.") {
+    let first = field.split(['.', '[']).next().unwrap_or_default();
+    if !["spec", "metadata", "status"].contains(&first) {
         steps.push("spec");
     }
     for part in field.split('.') {
@@ -60,13 +61,17 @@ fn read(
     rule: &ReferenceRule,
     namespace: Option<&str>,
     kinds: &Kinds,
-) -> Result<ObjectRef, BadReference> {
+) -> Result<Option<ObjectRef>, BadReference> {
     let bad = |message: String| BadReference { field: rule.field.clone(), message };
     let text = |name: &str| value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    // What names nothing refers to nothing; whether it may is for the schema to say.
     let name = match value {
         Value::String(name) if !name.is_empty() => name.as_str(),
-        Value::Object(_) => text("name").ok_or_else(|| bad("must have a name".into()))?,
-        _ => return Err(bad("must be the name of an object, or an object with a name".into())),
+        Value::Object(_) => match text("name") {
+            Some(name) => name,
+            None => return Ok(None),
+        },
+        _ => return Ok(None),
     };
     let default = rule.to_kinds.first().ok_or_else(|| bad("its rule names no kind".into()))?;
     let kind = text("kind").unwrap_or(default);
@@ -78,12 +83,12 @@ fn read(
     if namespaced && chosen != namespace && !rule.cross_namespace {
         return Err(bad(format!("may not name something in namespace {:?}", chosen.unwrap_or_default())));
     }
-    Ok(ObjectRef {
+    Ok(Some(ObjectRef {
         api_version: rule.to_api_version.clone(),
         kind: kind.to_owned(),
         namespace: chosen.map(str::to_owned),
         name: name.to_owned(),
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -93,6 +98,7 @@ mod tests {
 
     fn rule(field: &str, cross_namespace: bool) -> ReferenceRule {
         ReferenceRule {
+            kind: "Hand".into(),
             field: field.into(),
             to_api_version: "example.org/v1".into(),
             to_kinds: vec!["Kite".into(), "Balloon".into()],
@@ -131,9 +137,11 @@ mod tests {
     }
 
     #[test]
-    fn what_names_nothing_is_refused() {
-        for wrong in [json!(7), json!(""), json!({"kind": "Kite"}), json!({"name": "a", "kind": "Stone"})] {
-            assert!(names(&json!({"spec": {"kite": wrong}}), "spec.kite", true).is_err());
+    fn what_names_nothing_refers_to_nothing_and_a_foreign_kind_is_refused() {
+        let of = |value: Value| names(&json!({"spec": {"kite": value}}), "spec.kite", true);
+        for nothing in [json!(7), json!(""), json!(null), json!({"kind": "Kite"})] {
+            assert!(of(nothing).unwrap().is_empty());
         }
+        assert!(of(json!({"name": "a", "kind": "Stone"})).unwrap_err().to_string().contains("Stone"));
     }
 }

@@ -273,6 +273,7 @@ impl Run<'_> {
             None => problem.message.clone(),
         };
         let trouble = match failure.kind.as_str() {
+            "waiting-for" if reason == "NotConnected" => Trouble::waiting("WaitingForTarget", message),
             "waiting-for" => {
                 let reason = if reason.starts_with("WaitingFor") { reason } else { format!("WaitingFor{reason}") };
                 Trouble::waiting(&reason, message)

@@ -125,6 +125,7 @@ pub(crate) fn references_of(plugin: &Plugin, crd: &Value) -> Vec<ReferenceRule> 
     let rules = plugin.descriptor.references.iter().filter(|reference| reference.kind == kind);
     rules
         .map(|reference| ReferenceRule {
+            kind: reference.kind.clone(),
             field: reference.field.clone(),
             to_api_version: reference.to_api_version.clone(),
             to_kinds: reference.to_kinds.clone(),

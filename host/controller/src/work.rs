@@ -26,11 +26,23 @@ const RETRY: Duration = Duration::from_millis(200);
 /// Runs a claim and completes it.
 pub(crate) async fn work(host: Arc<Host>, claim: Claim, lease: Arc<Lease>) {
     let object = claim.object.value();
+    let run = dispatch(&host, &claim, &lease, &object);
+    finish(&host, &claim, &lease, &object, run).await;
+}
+
+/// Whatever `run` comes to is completed: a panic as well.
+async fn finish(
+    host: &Host,
+    claim: &Claim,
+    lease: &Lease,
+    object: &Value,
+    run: impl Future<Output = Result<(Report, Option<Install>), Stop>>,
+) {
     let began = Instant::now();
-    let (report, install) = match AssertUnwindSafe(dispatch(&host, &claim, &lease, &object)).catch_unwind().await {
+    let (report, install) = match AssertUnwindSafe(run).catch_unwind().await {
         Ok(Ok(done)) => done,
         Ok(Err(Stop::Trouble(trouble))) => (Report::trouble(&trouble), None),
-        Ok(Err(Stop::LeaseLost)) => return lost(&host, &claim),
+        Ok(Err(Stop::LeaseLost)) => return lost(host, claim),
         Err(panic) => {
             add(&host.counters.panics);
             let message =
@@ -39,9 +51,9 @@ pub(crate) async fn work(host: Arc<Host>, claim: Claim, lease: Arc<Lease>) {
             (Report::trouble(&Trouble { stalled: true, ..Trouble::again("HostFailed", message) }), None)
         }
     };
-    let completion = report.completion(&host.config, &claim, &object, Timestamp::now());
+    let completion = report.completion(&host.config, claim, object, Timestamp::now());
     let failed = completion.failed;
-    match complete(&host, &claim, &lease, &object, completion).await {
+    match complete(host, claim, lease, object, completion).await {
         Some(completed) => {
             add(&host.counters.runs);
             if failed {
@@ -56,10 +68,10 @@ pub(crate) async fn work(host: Arc<Host>, claim: Claim, lease: Arc<Lease>) {
                 host.bell.ring(Wake { uid: claim.object.uid.to_string() });
             }
             if let Some(install) = install {
-                follow_up(&host, install).await;
+                follow_up(host, install).await;
             }
         }
-        None => lost(&host, &claim),
+        None => lost(host, claim),
     }
 }
 
@@ -148,4 +160,95 @@ async fn follow_up(host: &Host, install: Install) {
 fn said(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without words")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use threeport_kube::Watches;
+    use threeport_scheduler::local;
+    use threeport_store::{Class, Key, Key32, Op, Precondition, Resource, Store};
+    use threeport_wasm::{Limits, Runtime};
+
+    use crate::config::Config;
+    use crate::serving::Serving;
+    use crate::stats::Counters;
+    use crate::targets::Targets;
+    use crate::trouble::Trouble;
+
+    const TTL: Duration = Duration::from_secs(20);
+
+    fn key() -> Key {
+        Key { resource: Resource::new("example.org", "kites"), namespace: Some("a".into()), name: "red".into() }
+    }
+
+    /// A host whose store has one object that is due.
+    async fn host() -> (Host, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(threeport_store::Config::new(dir.path().join("db"), Key32::generate())).await.unwrap();
+        let body = json!({"apiVersion": "example.org/v1", "kind": "Kite", "metadata": {"namespace": "a", "name": "red", "uid": "u", "generation": 1}});
+        let put =
+            Op::Put { key: key(), body, precondition: Precondition::Absent, edges: None, wake: Some(Class::User) };
+        store.write(vec![put]).await.unwrap();
+        let config = Config::new("me");
+        let kinds = Arc::default();
+        let host = Host {
+            targets: Arc::new(Targets::new(store.clone(), Arc::clone(&kinds), config.target_pause)),
+            serving: Serving::new(Runtime::new(Limits::default()).unwrap()),
+            watches: Watches::new(Arc::new(|_: &str| {})),
+            bell: Arc::new(local::bell().0),
+            counters: Counters::default(),
+            config,
+            store,
+            kinds,
+        };
+        (host, dir)
+    }
+
+    async fn claim(host: &Host, owner: &str, ttl: Duration) -> Claim {
+        let deadline = Instant::now() + TTL;
+        loop {
+            if let Some(claim) = host.store.claim(owner, ttl, 1).await.unwrap().pop() {
+                return claim;
+            }
+            assert!(Instant::now() < deadline, "nothing became due");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn run(host: &Host, claim: &Claim, result: impl Future<Output = Result<(Report, Option<Install>), Stop>>) {
+        let object = claim.object.value();
+        finish(host, claim, &Lease::new(claim.expires), &object, result).await;
+    }
+
+    async fn ready(host: &Host) -> Option<Value> {
+        host.store.get(&key()).await.unwrap().unwrap().value().pointer("/status/conditions/0").cloned()
+    }
+
+    #[tokio::test]
+    async fn a_run_that_panics_ends_as_a_condition_and_is_tried_again() {
+        let (host, _dir) = host().await;
+        let first = claim(&host, "me", TTL).await;
+        run(&host, &first, async { panic!("the sky fell") }).await;
+        let condition = ready(&host).await.unwrap();
+        assert_eq!((&condition["type"], &condition["reason"]), (&json!("Ready"), &json!("HostFailed")));
+        assert!(condition["message"].as_str().unwrap().contains("the sky fell"));
+        let again = claim(&host, "me", TTL).await;
+        assert_eq!((again.attempts, again.epoch), (1, first.epoch + 1));
+        assert_eq!(host.counters.snapshot().panics, 1);
+    }
+
+    #[tokio::test]
+    async fn who_lost_the_lease_writes_nothing() {
+        let (host, _dir) = host().await;
+        let late = claim(&host, "late", Duration::from_millis(1)).await;
+        let holder = claim(&host, "holder", TTL).await;
+        let version = host.store.version();
+        run(&host, &late, async { Err(Trouble::stalled("Late", "too late").into()) }).await;
+        assert_eq!((host.store.version(), ready(&host).await), (version, None));
+        run(&host, &holder, async { Err(Trouble::stalled("InTime", "in time").into()) }).await;
+        assert_eq!(ready(&host).await.unwrap()["reason"], "InTime");
+        assert_eq!(host.counters.snapshot().leases_lost, 1);
+    }
 }
