@@ -182,6 +182,14 @@ impl State {
         let inside = |slot: &Slot| query.scope.namespace.is_none() || slot.0 == query.scope.namespace;
         let empty = BTreeMap::new();
         let slots = self.objects.get(&query.scope.resource).unwrap_or(&empty);
+        if undo.is_empty() {
+            let first = start == Bound::Unbounded;
+            let mut now = slots.range((start, Bound::Unbounded)).take_while(|(slot, _)| inside(slot));
+            let limit = query.limit.unwrap_or(usize::MAX);
+            let items: Vec<_> = now.by_ref().take(limit).map(|(_, entry)| entry.object.clone()).collect();
+            let remaining = if first { slots.len() - items.len() } else { now.count() };
+            return List { items, resource_version: at, remaining };
+        }
         let mut now = slots.range((start.clone(), Bound::Unbounded)).take_while(|(slot, _)| inside(slot)).peekable();
         let mut then = undo.range((start, Bound::Unbounded)).take_while(|(slot, _)| inside(slot)).peekable();
         let limit = query.limit.unwrap_or(usize::MAX);

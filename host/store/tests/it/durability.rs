@@ -155,3 +155,26 @@ async fn a_transaction_that_fails_leaves_nothing_in_memory_and_the_next_one_goes
     let store = store.reopen().await;
     assert_eq!((store.version(), store.queue().items), (version + 1, 2));
 }
+
+#[tokio::test]
+async fn the_log_on_disk_stays_at_its_length_and_keeps_what_exists() {
+    use sqlx::Connection;
+    let store = open_keeping(50).await;
+    for n in 0..20 {
+        write(&store, put(&key("a", &format!("still{n}")), json!(n), ABSENT)).await;
+    }
+    for n in 0..300 {
+        write(&store, put(&key("a", "busy"), json!(n), if n == 0 { ABSENT } else { PRESENT })).await;
+        write(&store, put(&key("a", &format!("short{n}")), json!(n), ABSENT)).await;
+        write(&store, Op::Remove { key: key("a", &format!("short{n}")), precondition: PRESENT }).await;
+    }
+    let url = format!("sqlite://{}", store.directory.path().join("data/threeport.db").display());
+    let mut beside = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    let rows: i64 = sqlx::query_scalar("select count(*) from change").fetch_one(&mut beside).await.unwrap();
+    beside.close().await.unwrap();
+    assert!((50..150).contains(&rows), "{rows} rows for 21 objects and 50 changes");
+    let store = store.reopen().await;
+    for n in 0..20 {
+        assert_eq!(store.get(&key("a", &format!("still{n}"))).await.unwrap().unwrap().value()["spec"], n);
+    }
+}
