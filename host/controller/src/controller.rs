@@ -14,6 +14,7 @@ use tracing::Instrument;
 
 use crate::backoff::jittered;
 use crate::config::Config;
+use crate::events;
 use crate::host::Host;
 use crate::kinds::{Kinds, plugins};
 use crate::lease::Lease;
@@ -24,6 +25,9 @@ use crate::work::work;
 
 /// Rings of watches are gathered for so long: a roll-out is many events and one reason to look.
 const GATHER: Duration = Duration::from_millis(20);
+
+/// What is due stays due while the database fails: without a pause the loop would spin.
+const AFTER_ERROR: Duration = Duration::from_millis(250);
 
 /// One host's controller.
 pub struct Controller {
@@ -113,6 +117,7 @@ impl Controller {
             tokio::spawn(listen(listener, heard.clone())),
             tokio::spawn(gather(host.clone(), drifts)),
             tokio::spawn(renew(host.clone(), running.clone())),
+            tokio::spawn(events::forget(host.store.clone())),
         ];
         let mut runs = JoinSet::new();
         while !*shutdown.borrow() {
@@ -158,6 +163,7 @@ async fn claim(host: &Arc<Host>, running: &Arc<Running>, runs: &mut JoinSet<()>)
             Ok(claims) => claims,
             Err(error) => {
                 tracing::error!("cannot claim work: {error}; trying again");
+                tokio::time::sleep(AFTER_ERROR).await;
                 return false;
             }
         };

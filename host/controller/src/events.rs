@@ -1,14 +1,22 @@
 //! Events in the object's namespace: what happened and when, next to the conditions that say how things are.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{Event, EventSource, ObjectReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use threeport_store::{Key, Op, Precondition, Resource};
+use threeport_store::{Key, ListQuery, Op, Precondition, Resource, Scope, Store};
 use uuid::Uuid;
 
 /// Longest message that Kubernetes takes.
 const MESSAGE: usize = 1024;
+
+/// How long Events are kept.
+const KEEP: SignedDuration = SignedDuration::from_hours(1);
+const FORGET_EVERY: Duration = Duration::from_secs(300);
+/// Events removed by one transaction.
+const BATCH: usize = 200;
 
 /// One thing to tell.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +83,49 @@ pub(crate) fn op(object: &Value, note: &Note, instance: &str, now: Timestamp) ->
     }
 }
 
+/// Removes Events an hour after they happened, as Kubernetes does. Runs until it is dropped.
+pub(crate) async fn forget(store: Store) {
+    loop {
+        tokio::time::sleep(FORGET_EVERY).await;
+        match forget_before(&store, Timestamp::now() - KEEP).await {
+            Ok(0) => {}
+            Ok(count) => tracing::debug!(count, "old events are removed"),
+            Err(error) => tracing::warn!("old events are not removed: {error}; trying again"),
+        }
+    }
+}
+
+async fn forget_before(store: &Store, moment: Timestamp) -> Result<usize, threeport_store::Error> {
+    let scope = Scope { resource: Resource::new("", "events"), namespace: None };
+    let all = store.list(ListQuery { scope, limit: None, after: None, at: None }).await?.items;
+    let old: Vec<Op> = all
+        .into_iter()
+        .filter(|event| happened(&event.value()).is_some_and(|at| at < moment))
+        .map(|event| Op::Remove {
+            key: event.key,
+            precondition: Precondition::Present {
+                uid: Some(event.uid),
+                resource_version: Some(event.resource_version),
+            },
+        })
+        .collect();
+    let count = old.len();
+    for batch in old.chunks(BATCH) {
+        match store.write(batch.to_vec()).await {
+            // Somebody else removed or renewed one of them: the next round finds the rest.
+            Ok(_) | Err(threeport_store::Error::NotFound(_) | threeport_store::Error::Conflict { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
+}
+
+/// When an Event happened last.
+fn happened(event: &Value) -> Option<Timestamp> {
+    let places = ["/series/lastObservedTime", "/lastTimestamp", "/eventTime", "/metadata/creationTimestamp"];
+    places.iter().find_map(|place| event.pointer(place)?.as_str()?.parse().ok())
+}
+
 fn shorten(message: &str) -> String {
     match message.char_indices().nth(MESSAGE - 4) {
         Some((end, _)) => format!("{}...", &message[..end]),
@@ -100,5 +151,19 @@ mod tests {
         assert_eq!((body["involvedObject"]["uid"].as_str(), body["type"].as_str()), (Some("u"), Some("Warning")));
         assert!(body["message"].as_str().unwrap().len() <= MESSAGE);
         assert_eq!(body["metadata"]["name"].as_str(), Some(&*first.name));
+    }
+
+    #[tokio::test]
+    async fn events_are_forgotten_when_they_are_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = threeport_store::Key32::generate();
+        let store = Store::open(threeport_store::Config::new(dir.path().join("db"), key)).await.unwrap();
+        let object = json!({"apiVersion": "example.org/v1", "kind": "Kite", "metadata": {"namespace": "a", "name": "red", "uid": "u"}});
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let ops = [10, 20].map(|second| op(&object, &Note::normal("Flew", "high"), "host", at(second)));
+        store.write(ops.to_vec()).await.unwrap();
+        assert_eq!(forget_before(&store, at(15)).await.unwrap(), 1);
+        assert_eq!(forget_before(&store, at(15)).await.unwrap(), 0);
+        assert_eq!(forget_before(&store, at(25)).await.unwrap(), 1);
     }
 }

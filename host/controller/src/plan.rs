@@ -323,3 +323,134 @@ pub(crate) fn answer(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scope::tests::{place, scope};
+    use serde_json::json;
+    use threeport_wasm::{Connection, Next, ObjectRef};
+
+    fn manifest(kind: &str, name: &str) -> Manifest {
+        let version = if kind == "Deployment" { "apps/v1" } else { "v1" };
+        let body = json!({"apiVersion": version, "kind": kind, "metadata": {"namespace": "home", "name": name}});
+        Manifest {
+            target: place("there"),
+            body: body.to_string(),
+            options: Vec::new(),
+            after: Vec::new(),
+            ignore: Vec::new(),
+            ready: None,
+        }
+    }
+
+    fn plan(manifests: Vec<Manifest>) -> Plan {
+        Plan {
+            status: "{}".into(),
+            conditions: Vec::new(),
+            children: Vec::new(),
+            manifests,
+            renderings: Vec::new(),
+            secrets: Vec::new(),
+            removals: Vec::new(),
+            outputs: Vec::new(),
+            output_secrets: Vec::new(),
+            connection: None,
+            watches: Vec::new(),
+            probes: Vec::new(),
+            events: Vec::new(),
+            memory: None,
+            next: Next::AwaitChange,
+            extensions: Vec::new(),
+        }
+    }
+
+    fn names(plan: &Plan) -> Vec<String> {
+        items(plan, &scope()).unwrap().into_iter().map(|item| item.reference.name).collect()
+    }
+
+    fn refused(manifests: Vec<Manifest>) -> Refused {
+        items(&plan(manifests), &scope()).unwrap_err()
+    }
+
+    #[test]
+    fn manifests_come_in_stages_and_after_what_they_wait_for() {
+        let (web, config) = (manifest("Deployment", "web"), manifest("ConfigMap", "config"));
+        let late = Manifest { after: vec!["Deployment/home/web".into()], ..manifest("ConfigMap", "late") };
+        assert_eq!(names(&plan(vec![late.clone(), web.clone(), config.clone()])), ["config", "web", "late"]);
+        let checked = items(&plan(vec![late, web, config]), &scope()).unwrap();
+        assert_eq!(checked[2].after, [1]);
+    }
+
+    #[test]
+    fn what_waits_for_itself_or_for_nothing_is_invalid() {
+        let first = Manifest { after: vec!["ConfigMap/home/b".into()], ..manifest("ConfigMap", "a") };
+        let second = Manifest { after: vec!["ConfigMap/home/a".into()], ..manifest("ConfigMap", "b") };
+        assert_eq!(refused(vec![first.clone(), second]).reason(), "PlanInvalid");
+        assert!(refused(vec![first]).to_string().contains("ConfigMap/home/b"));
+    }
+
+    #[test]
+    fn lies_are_invalid() {
+        let body = |body: Value| Manifest { body: body.to_string(), ..manifest("ConfigMap", "a") };
+        let lies = [
+            Manifest { body: "{".into(), ..manifest("ConfigMap", "a") },
+            body(json!([])),
+            body(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "home"}})),
+            body(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "status": {}})),
+            body(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "uid": "1"}})),
+            Manifest { options: vec!["magic".into()], ..manifest("ConfigMap", "a") },
+            Manifest { body: " ".repeat(MANIFEST_BYTES + 1), ..manifest("ConfigMap", "a") },
+        ];
+        for lie in lies {
+            assert_eq!(refused(vec![lie.clone()]).reason(), "PlanInvalid", "{lie:?}");
+        }
+        assert!(refused(vec![manifest("ConfigMap", "a"), manifest("ConfigMap", "a")]).to_string().contains("twice"));
+        assert_eq!(refused(vec![manifest("ConfigMap", "a"); MANIFESTS + 1]).reason(), "PlanInvalid");
+    }
+
+    #[test]
+    fn what_this_host_does_not_do_is_named() {
+        let manifests = [
+            Manifest { options: vec!["shared".into()], ..manifest("ConfigMap", "a") },
+            Manifest { ready: Some("true".into()), ..manifest("ConfigMap", "a") },
+            Manifest { ignore: vec!["/spec".into()], ..manifest("ConfigMap", "a") },
+        ];
+        for manifest in manifests {
+            assert_eq!(refused(vec![manifest]).reason(), "PlanNotSupported");
+        }
+        let child = threeport_wasm::Child { body: "{}".into(), shared: false };
+        let refused = items(&Plan { children: vec![child], ..plan(Vec::new()) }, &scope()).unwrap_err();
+        assert!(refused.to_string().contains("children"), "{refused}");
+    }
+
+    #[test]
+    fn a_target_that_is_not_referred_to_is_denied() {
+        let elsewhere = Manifest { target: place("elsewhere"), ..manifest("ConfigMap", "a") };
+        assert_eq!(refused(vec![elsewhere]).reason(), "Denied");
+    }
+
+    #[test]
+    fn a_connection_is_in_a_secret_of_the_objects_namespace() {
+        let secret = |namespace: Option<&str>, kind: &str| ObjectRef {
+            api_version: "v1".into(),
+            kind: kind.into(),
+            namespace: namespace.map(Into::into),
+            name: "s".into(),
+        };
+        let of = |secret: ObjectRef| {
+            let connection = Connection { secret, key: "k".into(), target: None, options: "{}".into() };
+            link(&Plan { connection: Some(connection), ..plan(Vec::new()) }, Some("home"))
+        };
+        assert_eq!(of(secret(None, "Secret")).unwrap().unwrap().namespace, "home");
+        assert_eq!(of(secret(Some("away"), "Secret")).unwrap_err().reason(), "Denied");
+        assert_eq!(of(secret(None, "ConfigMap")).unwrap_err().reason(), "PlanInvalid");
+    }
+
+    #[test]
+    fn a_status_is_an_object_without_the_hosts_fields() {
+        assert_eq!(status(r#"{"a": 1, "conditions": [], "observedGeneration": 9}"#).unwrap().len(), 1);
+        assert!(status("null").unwrap().is_empty() && status("").unwrap().is_empty());
+        assert!(status("[]").is_err() && status("{").is_err());
+    }
+}

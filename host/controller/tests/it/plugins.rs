@@ -31,9 +31,9 @@ async fn a_component_that_does_not_load_is_refused_and_the_old_one_serves_on() {
     let world = World::new().await;
     let old = world.serve("note", "note-v1").await;
     let broken = [
-        (b"no component".to_vec(), "NotAComponent"),
-        (component("wrong-contract"), "WrongContract"),
-        (component("traps-in-describe"), "BadDescription"),
+        (b"no component".to_vec(), "ComponentInvalid"),
+        (component("wrong-contract"), "ContractUnsupported"),
+        (component("traps-in-describe"), "ComponentInvalid"),
     ];
     for (bytes, reason) in broken {
         world.push("note", bytes, false).await;

@@ -28,11 +28,11 @@ async fn a_plugin_that_does_its_worst_ends_as_a_condition_and_harms_nobody() {
     world.serve("hostile", "hostile").await;
     world.serve("note", "note-v1").await;
     let deeds = [
-        ("trap", "PluginCrashed"),
-        ("loop", "PluginDeadlineExceeded"),
-        ("memory", "PluginMemoryExceeded"),
-        ("calls", "PluginHostCallsExceeded"),
-        ("nonsense", "PluginBadAnswer"),
+        ("trap", "PluginTrapped"),
+        ("loop", "DeadlineExceeded"),
+        ("memory", "MemoryLimitExceeded"),
+        ("calls", "HostCallLimitExceeded"),
+        ("nonsense", "AnswerInvalid"),
     ];
     for (deed, reason) in deeds {
         world.put("hostiles", "a", deed, json!({"deed": deed})).await;
@@ -117,16 +117,16 @@ async fn a_run_whose_lease_is_lost_is_ended_and_says_nothing() {
     world.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_run_keeps_its_lease() {
     let world = World::tuned(|config, limits| {
-        config.lease = Duration::from_millis(1200);
-        limits.wall = Duration::from_secs(4);
+        config.lease = Duration::from_secs(3);
+        limits.wall = Duration::from_secs(7);
     })
     .await;
     world.serve("hostile", "hostile").await;
     world.put("hostiles", "a", "slow", json!({"deed": "loop"})).await;
-    world.ready("hostiles", "a", "slow", "False", "PluginDeadlineExceeded").await;
+    world.ready("hostiles", "a", "slow", "False", "DeadlineExceeded").await;
     assert_eq!(world.monitor.stats().leases_lost, 0);
     world.stop().await;
 }
