@@ -69,7 +69,9 @@ pub(crate) fn decode(content_type: &str, body: &[u8]) -> ApiResult<Value> {
             .map_err(|e| ApiError::bad_request(format!("the body of the request cannot be read as JSON: {e}")))?,
         "application/yaml" | "text/yaml" | "application/x-yaml" => serde_yaml_ng::from_slice(body)
             .map_err(|e| ApiError::bad_request(format!("the body of the request cannot be read as YAML: {e}")))?,
-        "application/vnd.kubernetes.protobuf" => crate::protobuf::decode(body).map_err(ApiError::unsupported_media_type)?,
+        "application/vnd.kubernetes.protobuf" => {
+            crate::protobuf::decode(body).map_err(ApiError::unsupported_media_type)?
+        }
         other => {
             return Err(ApiError::unsupported_media_type(format!(
                 "the body of the request was in an unknown format ({other}) - accepted media types include: application/json, application/yaml"

@@ -135,8 +135,9 @@ impl ApiError {
     }
 
     /// True for a lost race that reading again may win.
-    pub(crate) fn is_conflict(&self) -> bool {
-        self.code == StatusCode::CONFLICT && self.reason == "Conflict"
+    pub(crate) fn is_lost_race(&self) -> bool {
+        let caused = self.details.as_ref().is_some_and(|details| details.get("causes").is_some());
+        self.code == StatusCode::CONFLICT && self.reason == "Conflict" && !caused
     }
 }
 

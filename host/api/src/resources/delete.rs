@@ -46,14 +46,8 @@ pub(crate) async fn delete(app: &Arc<App>, call: Call) -> ApiResult<Response> {
     let mut attempt = 1;
     loop {
         match delete_once(app, &call, &options).await {
-            Err(error)
-                if error.is_conflict()
-                    && error.details.as_ref().is_none_or(|d| d.get("causes").is_none())
-                    && attempt < ATTEMPTS
-                    && options.preconditions.is_none() =>
-            {
-                attempt += 1
-            }
+            // Somebody else wrote meanwhile; what stands in the way has causes, and stays in the way.
+            Err(error) if error.is_lost_race() && options.preconditions.is_none() && attempt < ATTEMPTS => attempt += 1,
             result => return result,
         }
     }
@@ -225,7 +219,20 @@ async fn namespace(
     let any = Precondition::Present { uid: None, resource_version: None };
     let mut ops: Vec<Op> =
         events.items.into_iter().map(|event| Op::Remove { key: event.key, precondition: any.clone() }).collect();
-    ops.push(Op::Remove { key: object.key.clone(), precondition });
+    let key = object.key.clone();
+    match lifecycle::delete(&object.value(), Timestamp::now()) {
+        Deletion::Already => return answer(call, StatusCode::OK, &object.body, &[]),
+        Deletion::Remove => ops.push(Op::Remove { key, precondition }),
+        Deletion::Mark(mut body) => {
+            body["status"]["phase"] = "Terminating".into();
+            if dry_run {
+                return answer(call, StatusCode::OK, &Bytes::from(body.to_string()), &[]);
+            }
+            ops.push(Op::Put { key, body, precondition, edges: None, wake: None });
+            let marked = app.store.write(ops).await?.pop();
+            return answer(call, StatusCode::OK, marked.as_ref().map_or(&object.body, |o| &o.body), &[]);
+        }
+    }
     if !dry_run {
         app.store.write(ops).await?;
     }

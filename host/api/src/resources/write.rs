@@ -110,7 +110,7 @@ async fn change(
     let mut attempt = 1;
     loop {
         match change_once(app, call, &make).await {
-            Err(error) if error.is_conflict() && !named && attempt < ATTEMPTS => attempt += 1,
+            Err(error) if error.is_lost_race() && !named && attempt < ATTEMPTS => attempt += 1,
             result => return result,
         }
     }
