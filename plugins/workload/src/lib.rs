@@ -100,6 +100,12 @@ fn ready(
         1 => format!("{} of 1 replica is ready", status.ready_replicas),
         wanted => format!("{} of {wanted} replicas are ready", status.ready_replicas),
     };
+    // Healthy as an earlier plan wanted it is not Ready as this one does: the host finds that out too, but a claim should be true by itself.
+    let rolled_out =
+        deployment.body["spec"]["replicas"] == spec.replicas && status.image.as_deref() == Some(spec.image.as_str());
+    if deployment.health == "current" && !rolled_out {
+        return not("Progressing", format!("{counts}: the change is being put on {}", cluster.reference));
+    }
     if deployment.health == "current" {
         return (Condition::ready(Status::True, "Available", counts), true);
     }

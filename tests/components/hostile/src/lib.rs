@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use serde::{Deserialize, Serialize};
 use threeport_sdk::{
-    Condition, Description, Failure, Manifest, Plan, Reconciler, Request, Resource, Status, context, json, kubernetes,
+    Condition, Description, Failure, Plan, Reconciler, Request, Resource, Status, context, json, kubernetes,
 };
 
 /// The kind Hostile.
@@ -64,13 +64,7 @@ impl Reconciler for Deeds {
                     open.push(kubernetes::open(&own)?);
                 }
             }
-            "answer" => {
-                let text = "x".repeat(1 << 20);
-                Ok((0..40).fold(plan, |plan, number| {
-                    let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": number.to_string()}, "data": {"x": text}});
-                    plan.manifest(Manifest::new(own.clone(), &body))
-                }))
-            }
+            "answer" => Ok((0..40).fold(plan, |plan, _| plan.output("x", "x".repeat(1 << 20)))),
             "nonsense" => Ok(plan.condition(Condition::ready(Status::True, "", "a condition without a reason"))),
             "wait" => Err(kubernetes::open(&own)?
                 .version()

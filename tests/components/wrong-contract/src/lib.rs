@@ -20,7 +20,7 @@ impl bindings::exports::threeport::reconciler::guest::Guest for Component {
 }
 
 #[cfg(target_family = "wasm")]
-#[allow(unsafe_code, reason = "what it expands to")]
+#[allow(unsafe_code, unreachable_pub, reason = "what it expands to")]
 const _: () = {
     bindings::export!(Component);
 };
