@@ -37,7 +37,8 @@ impl Cluster {
         let dir = tempfile::tempdir().context("make a directory")?;
         let script = dir.path().join("web.sh");
         let content = format!(
-            "#!/bin/sh\nmkdir -p /www\necho '{text}' >/www/index.html\nsleep {delay}\nexec httpd -f -p 8080 -h /www\n"
+            "#!/bin/sh\nmkdir -p /www\necho '{text}' >/www/index.html\ntrap 'exit 0' TERM\n\
+             (sleep {delay}; exec httpd -f -p 8080 -h /www) &\nwait\n"
         );
         std::fs::write(&script, content).context("write the script")?;
         let output = Command::new(crate::tool("LOCALKUBE")?)
