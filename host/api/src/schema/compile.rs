@@ -11,8 +11,7 @@ use super::cel;
 use super::{Additional, Bounds, FieldError, Junctors, ListType, Schema, Sizes, Type, apply_defaults, validate};
 
 /// Keywords that carry meaning for others (documentation, apply) and need nothing here.
-const SILENT: [&str; 6] =
-    ["description", "title", "example", "externalDocs", "x-kubernetes-map-type", "x-kubernetes-selectable"];
+const SILENT: [&str; 5] = ["description", "title", "example", "externalDocs", "x-kubernetes-map-type"];
 
 const MAX_DEPTH: usize = 64;
 
@@ -90,7 +89,7 @@ impl Compiler<'_> {
         if !junctors.is_empty() {
             schema.junctors = Some(Box::new(junctors));
         }
-        self.check(&schema, source, path, in_junctor);
+        self.check(&schema, path, in_junctor);
         let has_rules = !schema.rules.is_empty() || schema.children().any(|c| c.has_rules);
         let has_defaults = schema.children().any(|c| c.has_defaults || c.default.is_some());
         (schema.has_rules, schema.has_defaults) = (has_rules, has_defaults);
@@ -98,7 +97,7 @@ impl Compiler<'_> {
     }
 
     /// What holds between keywords.
-    fn check(&mut self, schema: &Schema, source: &Map<String, Value>, path: &str, in_junctor: bool) {
+    fn check(&mut self, schema: &Schema, path: &str, in_junctor: bool) {
         let untyped = schema.kind == Type::Any && !schema.int_or_string && !schema.preserve_unknown;
         if untyped && !in_junctor {
             self.errors.push(FieldError::required(
@@ -115,10 +114,8 @@ impl Compiler<'_> {
                 "additionalProperties and properties are mutual exclusive",
             ));
         }
-        if schema.kind == Type::Integer
-            && (source.get("minimum").is_some_and(|v| !v.is_i64())
-                || source.get("maximum").is_some_and(|v| !v.is_i64()))
-        {
+        let whole = |bound: Option<f64>| bound.is_none_or(|b| b.fract() == 0.0);
+        if schema.kind == Type::Integer && !(whole(schema.bounds.minimum) && whole(schema.bounds.maximum)) {
             self.errors.push(FieldError::forbidden(path, "the bounds of an integer must be integers"));
         }
         if let Some(default) = &schema.default {

@@ -13,8 +13,8 @@ const PLUGINS: &str = "/apis/threeport.dev/v1/plugins";
 async fn define(server: &Server) {
     let mut definition: Value = serde_yaml_ng::from_str(WIDGETS).expect("YAML");
     let references = json!([{
-        "kind": "Widget", "field": "spec.extra.needs[]", "to-api-version": "v1", "to-kinds": ["ConfigMap"],
-        "cross-namespace": false, "role": "requires",
+        "kind": "Widget", "field": "spec.extra.needs[]", "toApiVersion": "v1", "toKinds": ["ConfigMap"],
+        "crossNamespace": false, "role": "requires",
     }]);
     definition["metadata"]["annotations"] =
         json!({"threeport.dev/plugin": "widgets", "threeport.dev/references": references.to_string()});
