@@ -35,7 +35,8 @@ fn picture() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         ("threeport-scheduler", BTreeSet::new()),
         ("threeport-store", BTreeSet::new()),
         ("threeport-wasm", BTreeSet::new()),
-        ("threeport-sdk", BTreeSet::new()),
+        ("threeport-sdk", BTreeSet::from(["threeport-sdk-macros"])),
+        ("threeport-sdk-macros", BTreeSet::new()),
         ("threeport-tests", BTreeSet::new()),
     ])
 }

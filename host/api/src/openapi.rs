@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use axum::body::Bytes;
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -31,6 +31,22 @@ fn documents(kinds: &Kinds) -> &Documents {
         };
         groups.into_iter().map(encode).collect()
     })
+}
+
+/// `/openapi/v2`: a document without definitions. kubectl falls back to it for a kind that no `/openapi/v3` document has, finds nothing there, and
+/// then says what it would say to any server: that there is no such kind. It takes nothing but protobuf.
+pub(crate) fn version_2(headers: &HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if accept.contains("protobuf") {
+        // openapi.v2.Document: swagger (1), info (2) with title (1) and version (2).
+        let document: &[u8] = b"\x0a\x032.0\x12\x0f\x0a\x09threeport\x12\x02v1";
+        let media_type = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+        return ([(header::CONTENT_TYPE, media_type)], document).into_response();
+    }
+    json_response(
+        StatusCode::OK,
+        json!({"swagger": "2.0", "info": {"title": "threeport", "version": "v1"}, "paths": {}}).to_string(),
+    )
 }
 
 /// `/openapi/v3`: where the documents are; the digest in each address lets clients keep them.

@@ -109,6 +109,7 @@ async fn route(app: &Arc<App>, request: Request) -> ApiResult<Response> {
         ["apis", group] => get(discovery::group(&kinds, group)?),
         ["api", version] => get(discovery::resources(&kinds, "", version)?),
         ["apis", group, version] => get(discovery::resources(&kinds, group, version)?),
+        ["openapi", "v2"] => get(openapi::version_2(&parts.headers)),
         ["openapi", "v3"] => get(openapi::index(&kinds)),
         ["openapi", "v3", rest @ ..] => get(openapi::document(&kinds, &rest.join("/"))?),
         ["blobs"] if parts.method == Method::POST => {

@@ -27,7 +27,7 @@ pub(crate) fn stage(api_version: &str, kind: &str) -> i32 {
         | ("storage.k8s.io", "StorageClass")
         | ("gateway.networking.k8s.io", "GatewayClass")
         | ("networking.k8s.io", "IngressClass") => NAMESPACES,
-        ("rbac.authorization.k8s.io" | "policy" | "networking.k8s.io", kind) if kind != "Ingress" => CONFIG,
+        ("rbac.authorization.k8s.io" | "policy", _) | ("networking.k8s.io", "NetworkPolicy") => CONFIG,
         (
             "",
             "ServiceAccount"
