@@ -82,19 +82,17 @@ fn widen_versions(body: &mut Value, stored: &Value) {
 }
 
 fn widen(new: &mut Value, old: &Value) {
-    if let Some(before) = old.get("properties").and_then(Value::as_object) {
-        // A schema that lists no properties and preserves all fields is wider than any list.
-        if new.get("properties").is_some_and(Value::is_object)
-            || new.get("x-kubernetes-preserve-unknown-fields") != Some(&json!(true))
-        {
-            if !new["properties"].is_object() {
-                new["properties"] = Value::Object(Map::new());
-            }
-            for (name, schema) in before {
-                match new["properties"].get_mut(name) {
-                    Some(known) => widen(known, schema),
-                    None => new["properties"][name] = schema.clone(),
-                }
+    // A schema that lists no properties and preserves all fields is wider than any list.
+    let lists = new.get("properties").is_some_and(Value::is_object)
+        || new.get("x-kubernetes-preserve-unknown-fields") != Some(&json!(true));
+    if let Some(before) = old.get("properties").and_then(Value::as_object).filter(|_| lists) {
+        if !new["properties"].is_object() {
+            new["properties"] = Value::Object(Map::new());
+        }
+        for (name, schema) in before {
+            match new["properties"].get_mut(name) {
+                Some(known) => widen(known, schema),
+                None => new["properties"][name] = schema.clone(),
             }
         }
     }

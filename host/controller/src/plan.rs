@@ -227,6 +227,9 @@ pub(crate) fn link(plan: &Plan, namespace: Option<&str>) -> Result<Option<Link>,
     if connection.target.is_some() {
         return Err(Refused::Unsupported("a connection that is followed on another target".into()));
     }
+    if !matches!(connection.options.trim(), "" | "null" | "{}") {
+        return Err(Refused::Unsupported("options of a connection".into()));
+    }
     if connection.secret.kind != "Secret" || connection.secret.api_version != "v1" {
         return Err(Refused::Invalid("its connection is not in a Secret".into()));
     }

@@ -130,3 +130,19 @@ async fn a_long_run_keeps_its_lease() {
     assert_eq!(world.monitor.stats().leases_lost, 0);
     world.stop().await;
 }
+
+#[tokio::test]
+async fn what_does_not_finish_in_time_is_given_back_at_shutdown() {
+    let world = World::tuned(|config, limits| {
+        config.grace = Duration::from_millis(200);
+        limits.wall = Duration::from_secs(60);
+    })
+    .await;
+    world.serve("hostile", "hostile").await;
+    world.put("hostiles", "a", "endless", json!({"deed": "loop"})).await;
+    until(|| "the run is under way".into(), async || world.monitor.stats().running == 1).await;
+    assert_eq!(world.store.queue().leased, 1);
+    let began = std::time::Instant::now();
+    world.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(30), "the host waited for a run without end");
+}
