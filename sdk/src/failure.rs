@@ -9,7 +9,7 @@ use crate::{Condition, ObjectRef, Problem};
 
 /// Why there is no new plan. What runs is kept; status and conditions given here are still taken. The host retries as the kind of the failure says.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Failure(wit::Failure);
+pub struct Failure(Box<wit::Failure>);
 
 impl Failure {
     /// Something else has to be there or ready first. The host wakes the object when it changes.
@@ -42,7 +42,7 @@ impl Failure {
     fn of(kind: &str, code: &str, message: impl Into<String>) -> Self {
         let problem =
             Problem { code: code.into(), message: message.into(), field: None, objects: vec![], retry_after_ms: None };
-        Self(wit::Failure {
+        Self(Box::new(wit::Failure {
             kind: kind.into(),
             problem,
             status: None,
@@ -51,7 +51,7 @@ impl Failure {
             probes: vec![],
             memory: None,
             extensions: vec![],
-        })
+        }))
     }
 
     /// Names the field that is to blame.
@@ -93,7 +93,7 @@ impl Failure {
     }
 
     pub(crate) fn into_wit(self) -> wit::Failure {
-        self.0
+        *self.0
     }
 }
 

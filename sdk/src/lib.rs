@@ -14,6 +14,7 @@ pub mod context;
 mod description;
 mod failure;
 #[doc(hidden)]
+#[allow(clippy::result_large_err, reason = "the contract's own types, as the bindings want them")]
 pub mod guest;
 pub mod kubernetes;
 mod plan;

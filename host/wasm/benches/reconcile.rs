@@ -1,6 +1,7 @@
 //! The wasm part of a no-op reconcile: from a fresh instance to the plan, with the real workload plugin. The aim is a median of 100 µs.
 //!
 //! Prints the median and the 99th percentile of single runs besides criterion's estimate of the mean.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
 #[path = "../tests/common/mod.rs"]
 mod common;

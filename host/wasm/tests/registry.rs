@@ -1,4 +1,5 @@
 //! Which generation of a plugin serves.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on ends there")]
 
 mod common;
 

@@ -4,10 +4,12 @@
     missing_docs,
     unreachable_pub,
     unsafe_code,
+    unused_imports,
+    unused_macros,
     reason = "generated; crossing the border is what its unsafe code does"
 )]
 mod bindings {
-    wit_bindgen::generate!({ path: "wit", world: "reconciler", pub_export_macro: true, default_bindings_module: "crate::bindings" });
+    wit_bindgen::generate!({ path: "wit", world: "reconciler" });
 }
 
 /// The guest.
@@ -22,5 +24,5 @@ impl bindings::exports::threeport::reconciler::guest::Guest for Component {
 #[cfg(target_family = "wasm")]
 #[allow(unsafe_code, unreachable_pub, reason = "what it expands to")]
 const _: () = {
-    bindings::export!(Component);
+    bindings::export!(Component with_types_in bindings);
 };
