@@ -33,6 +33,8 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
     controller_config.slots = config.slots;
     let controller = Controller::new(controller_config, store.clone(), bell.clone(), listener, runtime);
 
+    let monitor = controller.monitor();
+
     let token = state::encode_hex(&state::secret(&settings.join("token"), 32)?);
     let pki = threeport_api::pki::load_or_create(&data.join("pki"), &config.listen.ip().to_string())
         .context("prepare the certificates")?;
@@ -51,7 +53,17 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
     reconciling.await.context("the controller broke")?;
     // Watches are open-ended: they are cut when the grace time is over.
     let _timed_out = tokio::time::timeout(Duration::from_secs(5), served.finished()).await;
-    tracing::info!("stopped");
+    let stats = monitor.stats();
+    tracing::info!(
+        runs = stats.runs,
+        failures = stats.failures,
+        applies = stats.applies,
+        removals = stats.removals,
+        claim_age_p50_us = stats.claim_age_p50_micros,
+        claim_age_p99_us = stats.claim_age_p99_micros,
+        claim_age_max_us = stats.claim_age_max_micros,
+        "stopped"
+    );
     Ok(())
 }
 
