@@ -180,7 +180,8 @@ impl Plugin {
             Ok(answer)
         };
         let (answer, usage) = self.shared.run(&self.pre, capabilities, moment, call).await;
-        (answer.and_then(|answer| answer::check(&answer).map(|()| answer)), usage)
+        let checked = answer.as_ref().map_or(Ok(()), answer::check);
+        (checked.and(answer), usage)
     }
 
     /// A stored object of another version of its kind, as JSON, to the asked version.

@@ -1,5 +1,5 @@
 //! Guests that were built, and a host that knows nothing to let them read.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary includes it and uses a part of it")]
 
 use std::path::PathBuf;
 use std::sync::Arc;
