@@ -39,8 +39,7 @@ impl Patch {
     pub(crate) fn names_version(&self) -> bool {
         match self {
             Self::Json(patch) => patch.iter().any(|op| {
-                matches!(op, json_patch::PatchOperation::Test(_))
-                    || op.path().to_string() == "/metadata/resourceVersion"
+                matches!(op, json_patch::PatchOperation::Test(_)) || *op.path() == "/metadata/resourceVersion"
             }),
             Self::Merge(patch) | Self::Strategic(patch) => {
                 patch.pointer("/metadata/resourceVersion").is_some_and(|v| v.as_str().is_some_and(|v| !v.is_empty()))

@@ -71,7 +71,8 @@ pub(crate) fn segments(path: &str) -> Vec<String> {
 }
 
 fn decode(text: &str, plus: bool) -> String {
-    if !text.contains('%') && !(plus && text.contains('+')) {
+    let encoded = text.contains('%') || (plus && text.contains('+'));
+    if !encoded {
         return text.to_owned();
     }
     let mut bytes = Vec::with_capacity(text.len());

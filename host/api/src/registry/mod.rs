@@ -28,17 +28,20 @@ pub(crate) const CRD_PLURAL: &str = "customresourcedefinitions";
 /// Our own group.
 pub(crate) const OWN_GROUP: &str = "threeport.dev";
 
+/// Kinds of one version by their plural.
+type Plurals = BTreeMap<Arc<str>, Arc<Kind>>;
+
 /// One picture of what is served.
 pub(crate) struct Kinds {
     /// group -> version -> plural. Ordered, so that discovery is stable.
-    groups: BTreeMap<Arc<str>, BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<Kind>>>>,
+    groups: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Plurals>>,
     /// OpenAPI documents, made when first asked for.
     pub documents: OnceLock<Documents>,
 }
 
 impl Kinds {
     fn build<'a>(kinds: impl Iterator<Item = &'a Arc<Kind>>) -> Self {
-        let mut groups: BTreeMap<Arc<str>, BTreeMap<Arc<str>, BTreeMap<Arc<str>, Arc<Kind>>>> = BTreeMap::new();
+        let mut groups: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Plurals>> = BTreeMap::new();
         for kind in kinds {
             let versions = groups.entry(kind.resource.group.clone()).or_default();
             let plurals = versions.entry(kind.version.clone()).or_default();

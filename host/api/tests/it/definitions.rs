@@ -18,7 +18,8 @@ fn schema_of(definition: &mut Value) -> &mut Value {
 #[tokio::test]
 async fn a_definition_that_cannot_work_is_refused_with_the_field() {
     let server = Server::start().await;
-    let cases: [(&str, fn(&mut Value)); 9] = [
+    type Damage = fn(&mut Value);
+    let cases: [(&str, Damage); 9] = [
         ("metadata.name", |d| d["metadata"]["name"] = "other.example.com".into()),
         ("spec.versions", |d| d["spec"]["versions"][0]["storage"] = false.into()),
         ("spec.scope", |d| d["spec"]["scope"] = "Galactic".into()),
