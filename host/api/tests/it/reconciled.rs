@@ -33,7 +33,7 @@ async fn a_write_makes_work_due_and_rings() {
     let made = server.make(&widgets("default"), &widget("w")).await;
     let uid = made["metadata"]["uid"].as_str().expect("a uid").to_owned();
     assert_eq!(made["metadata"]["finalizers"], json!(["threeport.dev/cleanup"]));
-    assert_eq!(heard(&mut server).await, [uid.clone()]);
+    assert_eq!(heard(&mut server).await, std::slice::from_ref(&uid));
     let claims = server.store.claim("test", Duration::from_secs(30), 10).await.expect("claims");
     assert_eq!(claims.len(), 1);
     server.store.release(&claims[0]).await.expect("released");
@@ -42,7 +42,7 @@ async fn a_write_makes_work_due_and_rings() {
     let (_, body) =
         server.patch(&path, "merge-patch", &json!({"metadata": {"finalizers": null}, "spec": {"replicas": 5}})).await;
     assert_eq!(body["metadata"]["finalizers"], json!(["threeport.dev/cleanup"]), "it cannot be lost");
-    assert_eq!(heard(&mut server).await, [uid.clone()]);
+    assert_eq!(heard(&mut server).await, std::slice::from_ref(&uid));
     let (_, body) = server.delete(&path).await;
     assert!(body["metadata"]["deletionTimestamp"].is_string());
     assert_eq!(heard(&mut server).await, [uid]);
@@ -59,7 +59,7 @@ async fn what_others_require_is_not_deleted_and_its_changes_wake_them() {
     user["spec"]["extra"] = json!({"needs": ["c"]});
     let made = server.make(&widgets("default"), &user).await;
     let uid = made["metadata"]["uid"].as_str().expect("a uid").to_owned();
-    assert_eq!(heard(&mut server).await, [uid.clone()]);
+    assert_eq!(heard(&mut server).await, std::slice::from_ref(&uid));
     let (code, body) = server.delete(&format!("{maps}/c")).await;
     assert_eq!(code, 409, "{body}");
     assert!(body["message"].as_str().is_some_and(|m| m.contains("widgets.example.com \"default/user\"")), "{body}");
