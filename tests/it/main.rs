@@ -1,5 +1,6 @@
 //! The system tests: one binary, run by `tests/run`.
 
+mod clients;
 mod crash;
 mod house;
 mod path;
