@@ -250,7 +250,7 @@ impl Actor<'_, '_> {
             Err(none) => return Ok(Err(none.trouble())),
         };
         self.lease.check()?;
-        let answer = connected.target.remove(&self.owner, reference, seen.entry.uid.as_deref()).await;
+        let answer = connected.target.remove(&self.owner, reference).await;
         self.reach.note(&connected, &answer);
         if answer.is_ok() {
             add(&self.counters.removals);

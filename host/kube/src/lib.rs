@@ -103,6 +103,6 @@ pub enum Removed {
     Gone,
     /// Deletion is asked for; it is still terminating.
     Terminating,
-    /// What is there under that name is not ours (another uid or another owner): left alone.
+    /// What is there under that name does not carry our mark: left alone.
     NotOurs,
 }

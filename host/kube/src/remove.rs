@@ -10,20 +10,20 @@ use crate::target::Served;
 use crate::{Error, Owner, Reference, Removed, Target};
 
 impl Target {
-    /// Removes an object that `owner` applied, with its uid where it is known. The deletion is bound to the object that was checked.
+    /// Removes an object that `owner` applied. The deletion is bound to the object that was checked.
+    ///
+    /// What carries the owner's mark is its own, whatever uid it was first seen with: a create that was given up may come through late and make it anew.
     ///
     /// Kinds that own pods are deleted in the foreground, so that "gone" means that their pods are gone too. Of a shared object only this owner's part is
     /// taken away while others share it; the answer is then [`Removed::NotOurs`].
-    pub async fn remove(&self, owner: &Owner, reference: &Reference, uid: Option<&str>) -> Result<Removed, Error> {
+    pub async fn remove(&self, owner: &Owner, reference: &Reference) -> Result<Removed, Error> {
         let step = step("remove", reference);
         let Some((reference, served)) = self.resolve_any(&step, reference).await? else { return Ok(Removed::Gone) };
         for _ in 0..ATTEMPTS {
             let Some(live) = self.get_served(&step, &reference, &served).await? else { return Ok(Removed::Gone) };
             let shared = shared_by(&live, &owner.uid);
             let mark = Mark::new(&step, owner, shared)?;
-            if uid.is_some_and(|uid| live.pointer("/metadata/uid").and_then(Value::as_str) != Some(uid))
-                || !mark.is_ours(&live)
-            {
+            if !mark.is_ours(&live) {
                 return Ok(Removed::NotOurs);
             }
             mark.fence(&step, &live)?;

@@ -155,7 +155,7 @@ async fn a_kind_that_comes_later_is_found() {
     assert_eq!(live(&target, &thing).await["spec"]["size"], 1);
     assert_eq!(target.namespaced("later.example.com/v1", "Thing").await.unwrap(), Some(true));
 
-    target.remove(&owner("u1", 1), &Reference::of(&definition), None).await.unwrap();
+    target.remove(&owner("u1", 1), &Reference::of(&definition)).await.unwrap();
     until(
         || "the kind is gone".into(),
         async || matches!(target.get(&Reference::of(&thing)).await, Err(Error::KindUnknown { .. })),
@@ -181,7 +181,7 @@ async fn an_admission_rule_of_the_target_is_told_in_its_words() {
         let outcome = target.apply(&owner("u1", 1), &manifest, &options()).await;
         if outcome.is_ok() {
             // The rule is not in force yet.
-            target.remove(&owner("u1", 1), &Reference::of(&manifest), None).await.unwrap();
+            target.remove(&owner("u1", 1), &Reference::of(&manifest)).await.unwrap();
         }
         outcome.err().is_some_and(|error| {
             assert_eq!((error.class(), error.reason()), (Class::Invalid, "AdmissionDenied"), "{error}");

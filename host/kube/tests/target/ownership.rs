@@ -27,7 +27,7 @@ async fn a_second_owner_is_refused_by_name() {
         assert_eq!(error.class(), Class::Conflict);
         assert!(error.to_string().contains("thing.example.com/tests/first"), "{error}");
     }
-    assert_eq!(target.remove(&owner("second", 9), &Reference::of(&manifest), None).await.unwrap(), Removed::NotOurs);
+    assert_eq!(target.remove(&owner("second", 9), &Reference::of(&manifest)).await.unwrap(), Removed::NotOurs);
 }
 
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn an_older_run_is_fenced_off() {
     assert!(matches!(error, Error::Fenced { ours: 6, theirs: 7, .. }), "{error}");
     assert_eq!(error.class(), Class::Fenced);
     let reference = Reference::of(&manifest("new"));
-    assert!(matches!(target.remove(&owner("u1", 6), &reference, None).await, Err(Error::Fenced { .. })));
+    assert!(matches!(target.remove(&owner("u1", 6), &reference).await, Err(Error::Fenced { .. })));
     assert_eq!(live(&target, &manifest("new")).await["data"]["a"], "new");
 }
 
@@ -143,7 +143,7 @@ async fn a_shared_object_has_parts_of_several_owners_and_goes_with_the_last() {
     let error = target.apply(&owner("u3", 1), &part("c", "3"), &options()).await.unwrap_err();
     assert_eq!(error.reason(), "OwnedByOther", "{error}");
 
-    assert_eq!(target.remove(&owner("u1", 3), &reference, None).await.unwrap(), Removed::NotOurs);
+    assert_eq!(target.remove(&owner("u1", 3), &reference).await.unwrap(), Removed::NotOurs);
     assert_eq!(live(&target, &part("b", "2")).await["data"], json!({"b": "2"}));
-    assert_eq!(target.remove(&owner("u2", 6), &reference, None).await.unwrap(), Removed::Gone);
+    assert_eq!(target.remove(&owner("u2", 6), &reference).await.unwrap(), Removed::Gone);
 }

@@ -43,7 +43,7 @@ async fn drift_rings_the_owner_on_change_and_delete() {
 
     meddle(&first, json!({"data": {"a": "changed"}})).await;
     rung.wait("drift-1").await;
-    target.remove(&owner("drift-2", 1), &Reference::of(&second), None).await.unwrap();
+    target.remove(&owner("drift-2", 1), &Reference::of(&second)).await.unwrap();
     rung.wait("drift-2").await;
     assert_eq!(rung.count("keeper"), 0, "who keeps the watch up is not rung");
     assert_eq!(rung.count("drift-1"), 1, "nor is the owner of another object");
