@@ -49,7 +49,7 @@ fn causes(error: &dyn std::error::Error) -> String {
 
 fn refused(status: &Status, asked: &Asked<'_>) -> Error {
     let step = asked.step.to_owned();
-    let why = words(status, asked.reference);
+    let why = cut(words(status, asked.reference));
     let message = status.message.as_str();
     let cause = |reason: &str| status.details.iter().flat_map(|d| &d.causes).any(|c| c.reason == reason);
     let retry_after = status.details.as_ref().map_or(0, |d| d.retry_after_seconds);
@@ -125,7 +125,18 @@ fn conflicts(status: &Status) -> Vec<FieldOwner> {
         .collect()
 }
 
-/// The target's own words; about a Secret only which fields it means, since the words may quote values.
+/// Longest words of a target that are repeated: an answer that quotes a whole object would fill conditions and logs.
+const WORDS: usize = 1024;
+
+fn cut(mut words: String) -> String {
+    if words.len() > WORDS {
+        words.truncate(words.floor_char_boundary(WORDS - 3));
+        words.push_str("...");
+    }
+    words
+}
+
+/// The target's own words, as far as there is room; about a Secret only which fields it means, since the words may quote values.
 fn words(status: &Status, reference: &Reference) -> String {
     if reference.kind != "Secret" {
         return if status.message.is_empty() { status.reason.clone() } else { status.message.clone() };
@@ -251,6 +262,13 @@ mod tests {
         let error =
             told(json!({"code": 429, "message": "slow down", "details": {"retryAfterSeconds": 7}}), "Deployment");
         assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn a_target_that_talks_too_much_is_cut_short() {
+        let error = told(json!({"code": 422, "reason": "Invalid", "message": "ä".repeat(9000)}), "Deployment");
+        let text = error.to_string();
+        assert!(text.len() < 1200 && text.contains("..."), "{} bytes", text.len());
     }
 
     #[test]
