@@ -12,7 +12,7 @@ use crate::events::Note;
 use crate::lease::Lease;
 use crate::observe::Reach;
 use crate::plan::{Identity, Item, identity};
-use crate::request::Seen;
+use crate::request::{Seen, Sight};
 use crate::scope::Scope;
 use crate::stats::{Counters, add};
 use crate::trouble::{Stop, Trouble, unreachable};
@@ -41,6 +41,8 @@ pub(crate) struct Outcome {
     pub(crate) failed: bool,
     /// The first refusal.
     pub(crate) trouble: Option<Trouble>,
+    /// What is still to be removed from a target that does not answer.
+    pub(crate) left: Option<Trouble>,
     pub(crate) notes: Vec<Note>,
 }
 
@@ -72,12 +74,28 @@ impl Actor<'_, '_> {
         let mut healthy = vec![false; items.len()];
         let mut applied = BTreeSet::new();
         let mut complete = true;
+        let mut away: BTreeSet<&str> = BTreeSet::new();
         for (index, item) in items.iter().enumerate() {
             let before = old.remove(&identity(&item.target, &item.reference));
-            let unreachable = outcome.trouble.as_ref().is_some_and(|trouble| trouble.unknown);
-            let blocked = unreachable
+            // What is not known is not written over: the next look may tell.
+            if let Some(seen) = before.as_ref()
+                && let Some(trouble) = seen.sight.trouble()
+            {
+                complete = false;
+                if matches!(seen.sight, Sight::Away(_)) {
+                    away.insert(&item.target);
+                }
+                outcome.trouble.get_or_insert(trouble.clone());
+                outcome.inventory.push(seen.entry.clone());
+                continue;
+            }
+            // Stages are an order within a target; one that does not answer holds up no other.
+            let blocked = away.contains(item.target.as_str())
                 || item.after.iter().any(|&other| !healthy[other])
-                || items[..index].iter().zip(&healthy).any(|(other, healthy)| other.stage < item.stage && !healthy);
+                || items[..index]
+                    .iter()
+                    .zip(&healthy)
+                    .any(|(other, healthy)| other.target == item.target && other.stage < item.stage && !healthy);
             let needs = before.as_ref().is_none_or(|seen| needs_apply(item, seen));
             if needs && blocked {
                 complete = false;
@@ -112,6 +130,9 @@ impl Actor<'_, '_> {
                 }
                 Err((entry, trouble)) => {
                     complete = false;
+                    if trouble.unknown {
+                        away.insert(&item.target);
+                    }
                     outcome.trouble.get_or_insert(trouble);
                     outcome.inventory.push(entry);
                 }
@@ -193,19 +214,27 @@ impl Actor<'_, '_> {
     /// Removes in reverse stages; a stage begins when the one after it is gone.
     async fn prune(&mut self, mut leftover: Vec<Seen>, outcome: &mut Outcome) -> Result<(), Stop> {
         leftover.sort_by(|a, b| b.entry.stage.cmp(&a.entry.stage).then_with(|| a.reference.cmp(&b.reference)));
-        let mut waiting: Option<i32> = None;
+        // By target: the stage that is not gone yet.
+        let mut waiting: HashMap<String, i32> = HashMap::new();
         let mut gone = Vec::new();
         for seen in leftover {
             if seen.state.keep {
                 outcome.notes.push(Note::normal("Kept", format!("{} stays, as its option keep says", seen.reference)));
                 continue;
             }
-            let blocked = waiting.is_some_and(|stage| seen.entry.stage < stage);
+            if let Sight::Away(trouble) = &seen.sight {
+                let message = format!("{} is still to be removed: {}", seen.reference, trouble.message);
+                outcome.left.get_or_insert_with(|| Trouble { message, ..trouble.clone() });
+                outcome.inventory.push(seen.entry);
+                continue;
+            }
+            let blocked = waiting.get(&seen.entry.target).is_some_and(|&stage| seen.entry.stage < stage);
             if blocked {
                 outcome.inventory.push(seen.entry);
                 continue;
             }
-            if seen.live.is_none() {
+            // What could not be read, or not in that version, may be there all the same: the removal looks itself.
+            if seen.live.is_none() && seen.sight == Sight::Clear {
                 continue;
             }
             match self.remove(&seen).await? {
@@ -214,7 +243,7 @@ impl Actor<'_, '_> {
                     gone.push(seen.reference.to_string());
                 }
                 Ok(Removed::Terminating) => {
-                    waiting.get_or_insert(seen.entry.stage);
+                    waiting.entry(seen.entry.target.clone()).or_insert(seen.entry.stage);
                     let health = Health { class: State::Terminating, message: terminating(seen.live.as_ref()) };
                     outcome.wait(&seen.reference, &health);
                     outcome.inventory.push(seen.entry);
@@ -225,7 +254,7 @@ impl Actor<'_, '_> {
                     outcome.notes.push(Note::warning("NotRemoved", message));
                 }
                 Err(trouble) => {
-                    waiting.get_or_insert(seen.entry.stage);
+                    waiting.entry(seen.entry.target.clone()).or_insert(seen.entry.stage);
                     outcome.trouble.get_or_insert(trouble);
                     outcome.inventory.push(seen.entry);
                 }

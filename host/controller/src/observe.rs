@@ -8,7 +8,7 @@ use threeport_kube::{Error as TargetError, Health, Reference, State, Target, hea
 use threeport_store::InventoryEntry;
 
 use crate::carried::{Link, ManifestState};
-use crate::request::Seen;
+use crate::request::{Seen, Sight};
 use crate::targets::{Connected, NoConnection, Targets};
 use crate::trouble::{Trouble, unreachable};
 
@@ -44,7 +44,7 @@ impl<'a> Reach<'a> {
         self.targets.note(connected, answer);
     }
 
-    /// Looks at everything in an inventory.
+    /// Looks at everything in an inventory. What cannot be seen is told as such, entry by entry.
     pub(crate) async fn observe(&mut self, inventory: &[InventoryEntry]) -> Result<Vec<Seen>, Trouble> {
         let names: BTreeSet<&str> = inventory.iter().map(|entry| entry.target.as_str()).collect();
         let mut all = Vec::with_capacity(inventory.len());
@@ -53,12 +53,17 @@ impl<'a> Reach<'a> {
             let references: Vec<Reference> = entries.iter().map(|entry| reference(entry)).collect();
             let connected = match self.get(name).await {
                 Ok(connected) => connected,
-                Err(none) => return Err(lost_sight(&none)),
+                Err(none @ NoConnection::Store(_)) => return Err(none.trouble()),
+                Err(none) => {
+                    let away = Sight::Away(lost_sight(&none));
+                    all.extend(entries.into_iter().zip(references).map(|(e, r)| unseen(e, r, away.clone())));
+                    continue;
+                }
             };
             let answers = look(&connected.target, &references).await;
             for ((entry, reference), answer) in entries.into_iter().zip(references).zip(answers) {
                 self.note(&connected, &answer);
-                all.push(seen(entry, reference, answer)?);
+                all.push(seen(entry, reference, answer));
             }
         }
         Ok(all)
@@ -69,7 +74,7 @@ impl<'a> Reach<'a> {
 async fn look(target: &Target, references: &[Reference]) -> Vec<Result<Option<Value>, TargetError>> {
     let gets = references.iter().cloned().map(|reference| {
         let target = target.clone();
-        async move { target.get(&reference).await }
+        async move { target.find(&reference).await }
     });
     futures::stream::iter(gets.collect::<Vec<_>>()).buffered(AT_A_TIME).collect().await
 }
@@ -91,26 +96,34 @@ pub(crate) fn reference(entry: &InventoryEntry) -> Reference {
     }
 }
 
-fn seen(
-    entry: &InventoryEntry,
-    reference: Reference,
-    answer: Result<Option<Value>, TargetError>,
-) -> Result<Seen, Trouble> {
-    let state = ManifestState::of(entry);
-    let entry = entry.clone();
-    let absent = Health { class: State::NotFound, message: "it is not there".to_owned() };
-    Ok(match answer {
+fn seen(entry: &InventoryEntry, reference: Reference, answer: Result<Option<Value>, TargetError>) -> Seen {
+    match answer {
         Ok(Some(live)) => {
+            let state = ManifestState::of(entry);
             let drifted = drift(&state.live, &project(&live, &state.live));
-            Seen { health: health(&live), drifted, live: Some(live), entry, state, reference }
+            let health = health(&live);
+            Seen { health, drifted, live: Some(live), sight: Sight::Clear, entry: entry.clone(), state, reference }
         }
-        // A kind that is not served has no objects.
-        Ok(None) | Err(TargetError::KindUnknown { .. }) => {
-            Seen { health: absent, drifted: Vec::new(), live: None, entry, state, reference }
+        Ok(None) => unseen(entry, reference, Sight::Clear),
+        Err(TargetError::KindUnknown { .. }) => unseen(entry, reference, Sight::NotServed),
+        Err(error) => {
+            let trouble = Trouble { unknown: true, ..Trouble::target(&error) };
+            let sight = if unreachable(&error) { Sight::Away(trouble) } else { Sight::Refused(trouble) };
+            unseen(entry, reference, sight)
         }
-        Err(error) if unreachable(&error) => return Err(Trouble::unknown("ClusterUnreachable", error.to_string())),
-        Err(error) => return Err(Trouble { unknown: true, ..Trouble::target(&error) }),
-    })
+    }
+}
+
+/// An entry without a live object.
+pub(crate) fn unseen(entry: &InventoryEntry, reference: Reference, sight: Sight) -> Seen {
+    let (class, message) = match &sight {
+        Sight::Clear => (State::NotFound, "it is not there".to_owned()),
+        Sight::NotServed => (State::NotFound, "the target does not serve its kind".to_owned()),
+        Sight::Refused(trouble) | Sight::Away(trouble) => (State::Unknown, trouble.message.clone()),
+    };
+    let health = Health { class, message };
+    let (state, entry) = (ManifestState::of(entry), entry.clone());
+    Seen { health, drifted: Vec::new(), live: None, sight, entry, state, reference }
 }
 
 /// JSON pointers at which `now` is not as `before` was.
@@ -149,6 +162,32 @@ fn differences(before: &Value, now: &Value, path: &mut String, found: &mut Vec<S
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_cannot_be_read_is_unknown_and_what_is_not_served_is_not_merely_absent() {
+        let entry = InventoryEntry {
+            target: "t".into(),
+            api_version: "example.org/v1".into(),
+            kind: "Kite".into(),
+            namespace: None,
+            name: "red".into(),
+            uid: None,
+            stage: 0,
+            state: Value::Null,
+        };
+        let (step, server, why) = ("get".to_owned(), "s".to_owned(), "no".to_owned());
+        let of = |answer| seen(&entry, reference(&entry), answer);
+        let away = of(Err(TargetError::Unreachable { step: step.clone(), server, why: why.clone() }));
+        assert!(matches!(&away.sight, Sight::Away(trouble) if trouble.reason == "ClusterUnreachable"));
+        let refused = of(Err(TargetError::Forbidden { step: step.clone(), why }));
+        assert!(matches!(&refused.sight, Sight::Refused(trouble) if trouble.unknown && trouble.reason == "Forbidden"));
+        assert_eq!((away.health.class, refused.health.class), (State::Unknown, State::Unknown));
+        assert!(refused.health.message.contains("forbids"));
+        let unserved =
+            of(Err(TargetError::KindUnknown { step, api_version: "example.org/v1".into(), kind: "Kite".into() }));
+        assert_eq!((unserved.sight, unserved.health.class), (Sight::NotServed, State::NotFound));
+        assert_eq!(of(Ok(None)).sight, Sight::Clear);
+    }
 
     #[test]
     fn drift_names_exactly_the_fields_that_changed() {

@@ -10,6 +10,7 @@ use crate::conditions::is_ready;
 use crate::kinds::{Kind, Kinds};
 use crate::redact::redact;
 use crate::references::{BadReference, extract};
+use crate::trouble::Trouble;
 
 /// An object as plugins see it.
 pub(crate) fn object(mut body: Value) -> Object {
@@ -76,13 +77,37 @@ pub(crate) async fn resolve(
     Ok(Ok(found))
 }
 
+/// How far an inventory entry could be looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Sight {
+    /// The target told whether it is there, and how it is.
+    Clear,
+    /// The target does not serve its kind in that version (any more).
+    NotServed,
+    /// The target answers, but not this.
+    Refused(Trouble),
+    /// The target does not answer: nothing on it may be taken for gone.
+    Away(Trouble),
+}
+
+impl Sight {
+    /// Why nothing is known of it.
+    pub(crate) fn trouble(&self) -> Option<&Trouble> {
+        match self {
+            Self::Clear | Self::NotServed => None,
+            Self::Refused(trouble) | Self::Away(trouble) => Some(trouble),
+        }
+    }
+}
+
 /// An inventory entry as it is on its target now.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) entry: InventoryEntry,
     pub(crate) state: ManifestState,
     pub(crate) reference: Reference,
-    /// None when it is not there.
+    pub(crate) sight: Sight,
+    /// None when it is not there, or when nothing is known of it.
     pub(crate) live: Option<Value>,
     pub(crate) health: Health,
     /// JSON pointers of our fields that are not as we left them.

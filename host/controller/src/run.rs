@@ -21,7 +21,7 @@ use crate::lease::Lease;
 use crate::observe::Reach;
 use crate::plan::{self, Refused};
 use crate::report::{self, Report};
-use crate::request::{self, Seen};
+use crate::request::{self, Seen, Sight};
 use crate::scope::Scope;
 use crate::trouble::{BACKSTOP, Pace, Stop, Trouble};
 
@@ -104,6 +104,10 @@ impl Run<'_> {
     async fn go(&self, plugin: Arc<Plugin>, scope: Scope, found: Vec<request::Found>) -> Result<Report, Stop> {
         let mut reach = Reach::new(&self.host.targets, &self.own, self.carried.connection.clone());
         let seen = reach.observe(&self.claim.inventory).await?;
+        let away = seen.iter().find_map(|seen| match &seen.sight {
+            Sight::Away(trouble) if scope.allowed(&seen.entry.target) => Some(trouble.clone()),
+            _ => None,
+        });
         let reason = request::reason(self.claim, &self.carried, self.deleting, &plugin.digest);
         let request = request::request(self.claim, self.body.clone(), found, &seen, &self.carried, reason);
         let reader = Reader {
@@ -132,7 +136,11 @@ impl Run<'_> {
         };
         let report = match answered {
             Ok(plan) => self.accept(&plugin, &scope, &mut reach, seen, plan).await,
-            Err(failure) => self.failed(&plugin, &scope, failure).map_err(|refused| refusal(&refused).into()),
+            Err(failure) => match away {
+                // What a plugin cannot do without the object's own target says less than that this is away.
+                Some(away) => Ok(Report::trouble(&away)),
+                None => self.failed(&plugin, &scope, failure).map_err(|refused| refusal(&refused).into()),
+            },
         };
         self.watch(&mut reach, report.as_ref().ok()).await;
         report
@@ -181,7 +189,8 @@ impl Run<'_> {
             requeue: matches!(plan.next, Next::RequeueAfterMs(_)),
         };
         let mut report = self.judge(&plan, &outcome);
-        report.fields = Some(checked.fields);
+        // Where nothing can be said, the last known status stays.
+        report.fields = Some(checked.fields).filter(|_| !report.keep_others);
         report.notes = plan
             .events
             .iter()
@@ -214,7 +223,10 @@ impl Run<'_> {
         let mut claims: Vec<Claimed> = plan.conditions.iter().map(claimed).collect();
         let claim = claims.iter().find(|claim| claim.kind == READY).cloned();
         let pace = self.pace(plan, outcome);
-        if let Some(trouble) = &outcome.trouble {
+        if let Some(trouble) = self.trouble(outcome) {
+            if trouble.unknown {
+                return Report { pace, ..Report::trouble(trouble) };
+            }
             claims.extend(report::claims(trouble));
             return Report::new(claims, pace);
         }
@@ -236,18 +248,28 @@ impl Run<'_> {
             claims.push(Claimed::new(kind, "True", reason, message));
         } else {
             claims.push(claim);
+            if let Some(left) = &outcome.left {
+                claims.push(Claimed::new(RECONCILING, "True", &left.reason, &left.message));
+            }
         }
         Report::new(claims, pace)
     }
 
+    /// What is in the way. What is left on a target that is away is so only for an object that has to go.
+    fn trouble<'a>(&self, outcome: &'a Outcome) -> Option<&'a Trouble> {
+        outcome.trouble.as_ref().or(outcome.left.as_ref().filter(|_| self.deleting))
+    }
+
     fn pace(&self, plan: &Plan, outcome: &Outcome) -> Pace {
-        if let Some(trouble) = &outcome.trouble {
+        if let Some(trouble) = self.trouble(outcome) {
             return trouble.pace;
         }
         let host = if outcome.changed {
             LOOK_AGAIN
         } else if outcome.waits.is_some() {
             if self.deleting { Duration::from_secs(1) } else { ON_ITS_WAY }
+        } else if outcome.left.is_some() {
+            BACKSTOP
         } else {
             jittered(self.host.config.resync)
         };

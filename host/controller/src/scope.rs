@@ -64,7 +64,8 @@ impl Scope {
         ))
     }
 
-    fn allowed(&self, name: &str) -> bool {
+    /// Whether the object has to do with the target of that name now.
+    pub(crate) fn allowed(&self, name: &str) -> bool {
         name == self.own || self.targets.contains(name)
     }
 

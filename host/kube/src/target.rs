@@ -96,6 +96,16 @@ impl Target {
         self.get_served(&step, reference, &served).await
     }
 
+    /// As [`get`](Self::get), but what cannot exist under that name or in that scope is not there.
+    pub async fn find(&self, reference: &Reference) -> Result<Option<Value>, Error> {
+        let step = step("get", reference);
+        match self.resolve(&step, reference).await {
+            Ok(served) => self.get_served(&step, reference, &served).await,
+            Err(Error::Invalid { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A page of a list and the token of the next one. `limit` 0: the target's own.
     pub async fn list(
         &self,

@@ -253,6 +253,35 @@ async fn a_target_that_is_away_makes_things_unknown_and_nothing_is_lost() {
 }
 
 #[tokio::test]
+async fn an_object_that_moves_away_from_a_dead_target_goes_on_and_forgets_nothing() {
+    let (target, ns) = target().await;
+    let (cluster, alive) = cluster().await;
+    let mut server = cluster.api_server().await;
+    let world = World::tuned(|config, _| config.backoff_cap = std::time::Duration::from_secs(1)).await;
+    world.serve("puppet", "puppet").await;
+    adopt(&world, &ns, "old", &cluster.kubeconfig(server.port, ADMIN)).await;
+    adopt(&world, &ns, "new", &cluster.kubeconfig(alive.port, ADMIN)).await;
+    let (one, two) = (config_map(&ns, "one", json!({})), config_map(&ns, "two", json!({})));
+    world.put("puppets", &ns, "app", json!({"target": "old", "manifests": [{"body": &one}], "requeueMs": 300})).await;
+    world.ready("puppets", &ns, "app", "True", "AsSaid").await;
+    server.stop();
+    world.put("puppets", &ns, "app", json!({"target": "new", "manifests": [{"body": &two}], "requeueMs": 300})).await;
+    let app = world.ready("puppets", &ns, "app", "True", "AsSaid").await;
+    assert!(exists(&target, &one).await && exists(&target, &two).await);
+    let left = condition(&app, "Reconciling").unwrap();
+    assert!(left.1 == "ClusterUnreachable" && left.2.contains("one"), "{app:#}");
+    // Nor does it go before what is left there is removed.
+    world.delete("puppets", Some(&ns), "app").await;
+    world.ready("puppets", &ns, "app", "Unknown", "ClusterUnreachable").await;
+    until(|| "what can be removed is".into(), async || !exists(&target, &two).await).await;
+    assert!(exists(&target, &one).await);
+    server.start(cluster).await;
+    world.gone("puppets", Some(&ns), "app").await;
+    assert!(!exists(&target, &one).await);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn without_a_connection_the_target_is_waited_for() {
     let (target, ns) = target().await;
     let world = World::new().await;
