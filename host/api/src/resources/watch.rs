@@ -9,7 +9,7 @@ use axum::response::Response;
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use threeport_store::{Change, ChangeKind, Object, Scope, Watch};
+use threeport_store::{Change, ChangeKind, Error, Object, Scope, Watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::read::page;
@@ -51,7 +51,20 @@ pub(crate) async fn watch(app: &Arc<App>, call: Call) -> ApiResult<Response> {
     };
     let namespace = call.namespace.clone().or_else(|| filter.namespace.take().filter(|_| call.kind.namespaced));
     let scope = Scope { resource: call.kind.resource.clone(), namespace: namespace.map(Into::into) };
-    let changes = app.store.watch(scope, Some(since)).await?;
+    let changes = match app.store.watch(scope, Some(since)).await {
+        Ok(changes) => changes,
+        // In the stream, as Kubernetes does: clients list again on this event, and only retry a refused request.
+        Err(Error::Gone { asked, oldest, newest }) => {
+            let message = if asked > newest {
+                format!("too large resource version: {asked} (current: {newest})")
+            } else {
+                format!("too old resource version: {asked} (the change log starts at {oldest})")
+            };
+            let event = line(&json!({"type": "ERROR", "object": ApiError::gone(message).status()}));
+            return Ok(json_response(StatusCode::OK, event));
+        }
+        Err(error) => return Err(error.into()),
+    };
     let timeout = query.number("timeoutSeconds")?.map_or(LONGEST, Duration::from_secs);
     let mut form = form;
     let mut first: Vec<u8> = Vec::new();

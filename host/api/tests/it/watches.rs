@@ -59,11 +59,17 @@ async fn a_watch_tells_every_change_and_resumes_where_it_broke_off() {
     for kind in ["ADDED", "MODIFIED", "DELETED"] {
         again.expect(kind, "b").await;
     }
-    let (code, body) = server.get("/apis/example.com/v1/widgets?watch=true&resourceVersion=999999").await;
-    assert_eq!((code.as_u16(), &body["reason"]), (504, &json!("Timeout")), "{body}");
+    drop(again);
     server.store.compact(server.store.version()).await.expect("compacted");
-    let (code, body) = server.get(&format!("/apis/example.com/v1/widgets?watch=true&resourceVersion={version}")).await;
-    assert_eq!((code.as_u16(), &body["reason"]), (410, &json!("Expired")), "{body}");
+    // In the stream, not as the answer: clients list again on the event only.
+    for version in [version.as_str(), "999999"] {
+        let mut lost = Events::open(&server, &format!("resourceVersion={version}")).await;
+        let error = lost.next().await.expect("an error");
+        let status = &error["object"];
+        assert_eq!((&error["type"], &status["kind"]), (&json!("ERROR"), &json!("Status")), "{error}");
+        assert_eq!((&status["code"], &status["reason"]), (&json!(410), &json!("Expired")), "{error}");
+        assert_eq!(lost.next().await, None);
+    }
     server.stop().await;
 }
 
