@@ -91,6 +91,7 @@ pub(super) fn complete(kind: &Kind, mode: FieldValidation, body: &mut Value) -> 
             messages.join(", ")
         )));
     }
+    schema::drop_nulls(&kind.schema, body);
     schema::apply_defaults(&kind.schema, body);
     builtin::fold(kind, body);
     Ok(if mode == FieldValidation::Warn { messages } else { Vec::new() })

@@ -23,7 +23,7 @@ pub(crate) use compile::compile;
 pub(crate) use defaults::apply as apply_defaults;
 pub(crate) use error::{ErrorKind, FieldError};
 pub(crate) use format::{is_dns_label, is_dns_subdomain, is_label_value, is_qualified_name};
-pub(crate) use prune::prune;
+pub(crate) use prune::{drop_nulls, prune};
 pub(crate) use validate::validate;
 
 /// The `type` of a schema.

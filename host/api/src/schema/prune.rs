@@ -1,4 +1,4 @@
-//! Removes what the schema does not know, and says what that was.
+//! Removes what the schema does not know, and says what that was; removes nulls that mean nothing.
 
 use serde_json::Value;
 
@@ -37,6 +37,28 @@ pub(crate) fn prune(schema: &Schema, value: &mut Value, path: &str, unknown: &mu
                 if item.is_object() || item.is_array() {
                     prune(schema, item, &format!("{path}[{index}]"), unknown);
                 }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Removes null fields that may not be null and have no default to take their place: a null is then a missing field.
+/// Items of lists stay: without them the others would move.
+pub(crate) fn drop_nulls(schema: &Schema, value: &mut Value) {
+    match value {
+        Value::Object(map) => map.retain(|key, child| {
+            let below = match (schema.properties.get(key), &schema.additional) {
+                (Some(known), _) => known,
+                (None, Additional::Schema(schema)) => schema,
+                (None, _) => return true,
+            };
+            drop_nulls(below, child);
+            !child.is_null() || below.nullable || below.default.is_some()
+        }),
+        Value::Array(items) => {
+            if let Some(below) = &schema.items {
+                items.iter_mut().for_each(|item| drop_nulls(below, item));
             }
         }
         _ => {}

@@ -320,3 +320,15 @@ async fn a_namespace_goes_when_it_is_empty_and_takes_nothing_new_when_it_is_goin
     assert_eq!(server.post("/api/v1/namespaces", &json!({"metadata": {"name": "Bad_Name"}})).await.0, 422);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_null_means_a_missing_field_unless_the_schema_allows_it() {
+    let server = Server::start().await;
+    server.define_widgets().await;
+    let mut sent = widget("a");
+    sent["spec"] = json!({"image": "web:1", "replicas": null, "port": null, "env": null, "extra": {"kept": null}});
+    sent["metadata"]["annotations"] = json!(null);
+    let made = server.make(&widgets("default"), &sent).await;
+    assert_eq!(made["spec"], json!({"image": "web:1", "replicas": 1, "mode": "slow", "extra": {"kept": null}}));
+    server.stop().await;
+}
