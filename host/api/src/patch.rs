@@ -4,7 +4,11 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
 use crate::registry::Kind;
+use crate::resources::{OBJECT_LIMIT, fits};
 use crate::status::{ApiError, ApiResult};
+
+/// Most operations of a JSON patch.
+const OPERATIONS: usize = 10_000;
 
 /// A decoded patch.
 pub(crate) enum Patch {
@@ -18,7 +22,16 @@ impl Patch {
     pub(crate) fn decode(kind: &Kind, content_type: &str, body: &[u8]) -> ApiResult<Self> {
         let wrong = |e: &dyn std::fmt::Display| ApiError::bad_request(format!("the patch cannot be read: {e}"));
         match content_type {
-            "application/json-patch+json" => Ok(Self::Json(serde_json::from_slice(body).map_err(|e| wrong(&e))?)),
+            "application/json-patch+json" => {
+                let patch: json_patch::Patch = serde_json::from_slice(body).map_err(|e| wrong(&e))?;
+                if patch.len() > OPERATIONS {
+                    return Err(ApiError::too_large(format!(
+                        "the allowed maximum operations in a JSON patch is {OPERATIONS}, got {}",
+                        patch.len()
+                    )));
+                }
+                Ok(Self::Json(patch))
+            }
             "application/merge-patch+json" => Ok(Self::Merge(object(body)?)),
             "application/strategic-merge-patch+json" if kind.builtin => Ok(Self::Strategic(object(body)?)),
             "application/strategic-merge-patch+json" => Err(ApiError::unsupported_media_type(
@@ -50,17 +63,40 @@ impl Patch {
     /// The patched object.
     pub(crate) fn apply(&self, mut target: Value) -> ApiResult<Value> {
         match self {
-            Self::Json(patch) => {
-                json_patch::patch(&mut target, patch).map_err(|e| {
-                    let message = format!("the server rejected our request due to an error in our request: {e}");
-                    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
-                })?;
-            }
+            Self::Json(patch) => operations(&mut target, patch)?,
             Self::Merge(patch) => json_patch::merge(&mut target, patch),
             Self::Strategic(patch) => strategic(&mut target, patch, "")?,
         }
         if target.is_object() { Ok(target) } else { Err(ApiError::bad_request("the patch leaves no object")) }
     }
+}
+
+/// Applies a JSON patch. Alone among patches it can make more than was sent: what it copies and what comes out is bounded.
+fn operations(target: &mut Value, patch: &[json_patch::PatchOperation]) -> ApiResult<()> {
+    let rejected = |what: &dyn std::fmt::Display| {
+        let message = format!("the server rejected our request due to an error in our request: {what}");
+        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
+    };
+    let mut copied = 0;
+    for (index, operation) in patch.iter().enumerate() {
+        if let json_patch::PatchOperation::Copy(copy) = operation {
+            copied += target.pointer(copy.from.as_str()).map_or(0, |value| value.to_string().len());
+            if copied > OBJECT_LIMIT {
+                return Err(ApiError::too_large(format!(
+                    "the copies of the JSON patch are too large: limit is {OBJECT_LIMIT} bytes"
+                )));
+            }
+        }
+        json_patch::patch(target, std::slice::from_ref(operation)).map_err(|mut error| {
+            error.operation = index;
+            rejected(&error)
+        })?;
+    }
+    let text = target.to_string();
+    fits(text.len())?;
+    // Paths can nest deeper than a document that is read may.
+    serde_json::from_str::<Value>(&text).map_err(|error| rejected(&error))?;
+    Ok(())
 }
 
 fn object(body: &[u8]) -> ApiResult<Value> {

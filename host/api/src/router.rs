@@ -197,11 +197,7 @@ async fn read(body: axum::body::Body, limit: usize) -> ApiResult<Bytes> {
     axum::body::to_bytes(body, limit).await.map_err(|error| {
         let too_large = std::error::Error::source(&error).is_some_and(|e| e.to_string().contains("length limit"));
         if too_large {
-            ApiError::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "RequestEntityTooLarge",
-                format!("the body of the request is too large: limit is {limit} bytes"),
-            )
+            ApiError::too_large(format!("the body of the request is too large: limit is {limit} bytes"))
         } else {
             ApiError::bad_request(format!("the body of the request could not be read: {error}"))
         }

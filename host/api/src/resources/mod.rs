@@ -26,7 +26,7 @@ pub(crate) use builtin::prepare_store;
 pub(crate) use delete::delete;
 pub(crate) use read::{get, list};
 pub(crate) use watch::watch;
-pub(crate) use write::{create, patch, update};
+pub(crate) use write::{OBJECT_LIMIT, create, fits, patch, update};
 
 /// The key of the object a call is about.
 fn key(call: &Call) -> ApiResult<Key> {

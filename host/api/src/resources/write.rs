@@ -19,7 +19,7 @@ use crate::router::{App, Call};
 use crate::status::{ApiError, ApiResult};
 
 /// Largest object.
-const OBJECT_LIMIT: usize = 1_572_864;
+pub(crate) const OBJECT_LIMIT: usize = 1_572_864;
 /// How often a patch is tried again when others write at the same time.
 const ATTEMPTS: usize = 10;
 
@@ -221,15 +221,12 @@ fn add_finalizer(body: &mut Value) {
     }
 }
 
-fn fits(size: usize) -> ApiResult<()> {
+/// Refuses an object of more bytes than the limit.
+pub(crate) fn fits(size: usize) -> ApiResult<()> {
     if size <= OBJECT_LIMIT {
         return Ok(());
     }
-    Err(ApiError::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "RequestEntityTooLarge",
-        format!("the object is too large: limit is {OBJECT_LIMIT} bytes"),
-    ))
+    Err(ApiError::too_large(format!("the object is too large: limit is {OBJECT_LIMIT} bytes")))
 }
 
 /// `generateName` makes a name of five letters and digits that cannot form words.

@@ -332,3 +332,32 @@ async fn a_null_means_a_missing_field_unless_the_schema_allows_it() {
     assert_eq!(made["spec"], json!({"image": "web:1", "replicas": 1, "mode": "slow", "extra": {"kept": null}}));
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_json_patch_cannot_make_the_server_grow() {
+    let server = Server::start().await;
+    server.define_widgets().await;
+    let mut big = widget("a");
+    big["spec"]["extra"] = json!({"a": "x".repeat(200_000)});
+    server.make(&widgets("default"), &big).await;
+    let path = format!("{}/a", widgets("default"));
+    let copies = |n: usize| -> Value {
+        (0..n).map(|i| json!({"op": "copy", "from": "/spec/extra/a", "path": format!("/spec/extra/c{i}")})).collect()
+    };
+    // Seven copies fit beside each other but not beside what is there; a thousand are not even made.
+    for n in [1000, 7] {
+        let (code, body) = server.patch(&path, "json-patch", &copies(n)).await;
+        assert_eq!((code.as_u16(), &body["reason"]), (413, &json!("RequestEntityTooLarge")), "{n}");
+    }
+    let doubling: Value =
+        (0..40).map(|i| json!({"op": "copy", "from": "/spec/extra", "path": format!("/spec/extra/d{i}")})).collect();
+    assert_eq!(server.patch(&path, "json-patch", &doubling).await.0, 413);
+    let many: Value = (0..10_001).map(|_| json!({"op": "test", "path": "/kind", "value": "Widget"})).collect();
+    assert_eq!(server.patch(&path, "json-patch", &many).await.0, 413);
+    let nested: Value = (0..200)
+        .map(|i| json!({"op": "add", "path": format!("/spec/extra{}", "/n".repeat(i + 1)), "value": {}}))
+        .collect();
+    assert_eq!(server.patch(&path, "json-patch", &nested).await.0, 422, "nobody could read it any more");
+    assert_eq!(server.patch(&path, "json-patch", &copies(3)).await.0, 200);
+    server.stop().await;
+}
