@@ -151,16 +151,17 @@ impl From<StoreError> for ApiError {
         match error {
             StoreError::AlreadyExists(key) => Self::already_exists(&key.resource, &key.name),
             StoreError::NotFound(key) => Self::not_found(&key.resource, &key.name),
-            StoreError::Conflict { key, expected, found } if expected.parse::<u64>().is_err() => Self::conflict(
-                &key.resource,
-                &key.name,
-                &format!("Precondition failed: UID in precondition: {expected}, UID in object meta: {found}"),
-            ),
-            StoreError::Conflict { key, .. } => Self::conflict(
-                &key.resource,
-                &key.name,
-                "the object has been modified; please apply your changes to the latest version and try again",
-            ),
+            // The store says which of the two it is: "uid X" or "resourceVersion N".
+            StoreError::Conflict { key, expected, found } => {
+                let why = match (expected.strip_prefix("uid "), found.strip_prefix("uid ")) {
+                    (Some(expected), Some(found)) => {
+                        format!("Precondition failed: UID in precondition: {expected}, UID in object meta: {found}")
+                    }
+                    _ => "the object has been modified; please apply your changes to the latest version and try again"
+                        .to_owned(),
+                };
+                Self::conflict(&key.resource, &key.name, &why)
+            }
             StoreError::Gone { asked, newest, .. } if asked > newest => Self::new(
                 StatusCode::GATEWAY_TIMEOUT,
                 "Timeout",

@@ -361,3 +361,25 @@ async fn a_json_patch_cannot_make_the_server_grow() {
     assert_eq!(server.patch(&path, "json-patch", &copies(3)).await.0, 200);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn of_two_writers_the_slower_one_is_told_to_read_again() {
+    let server = Server::start().await;
+    server.define_widgets().await;
+    let made = server.make(&widgets("default"), &widget("a")).await;
+    let path = format!("{}/a", widgets("default"));
+    let expected = "Operation cannot be fulfilled on widgets.example.com \"a\": the object has been modified; please apply your \
+                    changes to the latest version and try again";
+    let mut base = made;
+    for round in 0..20 {
+        let (mut one, mut other) = (base.clone(), base.clone());
+        one["spec"]["replicas"] = json!(10 + round);
+        other["spec"]["replicas"] = json!(100 + round);
+        let (one, other) = tokio::join!(server.put(&path, &one), server.put(&path, &other));
+        let (won, lost) = if one.0 == 200 { (one, other) } else { (other, one) };
+        assert_eq!((won.0.as_u16(), lost.0.as_u16()), (200, 409), "{} {}", won.1, lost.1);
+        assert_eq!(lost.1["message"], expected);
+        base = won.1;
+    }
+    server.stop().await;
+}
