@@ -16,6 +16,7 @@ mod events;
 mod host;
 mod kinds;
 mod lease;
+mod names;
 mod observe;
 mod plan;
 mod plugins;

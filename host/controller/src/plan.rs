@@ -7,6 +7,7 @@ use threeport_kube::Reference;
 use threeport_wasm::{Condition, Manifest, Plan, Verb, Watch};
 
 use crate::carried::{Link, WatchRecord};
+use crate::names;
 use crate::redact::digest;
 use crate::scope::Scope;
 use crate::stages::{group, stage};
@@ -194,6 +195,7 @@ fn item(manifest: &Manifest, scope: &Scope) -> Result<Item, Refused> {
             return Err(invalid(format!("its body has no {field}")));
         }
     }
+    names::check(&reference).map_err(invalid)?;
     if body.get("status").is_some() {
         return Err(invalid(format!("{reference} sets status, which belongs to the target")));
     }
@@ -402,6 +404,8 @@ mod tests {
             body(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "home"}})),
             body(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "status": {}})),
             body(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "uid": "1"}})),
+            body(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "home", "name": "A/b"}})),
+            body(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "a.b", "name": "a"}})),
             Manifest { options: vec!["magic".into()], ..manifest("ConfigMap", "a") },
             Manifest { body: " ".repeat(MANIFEST_BYTES + 1), ..manifest("ConfigMap", "a") },
         ];
