@@ -23,7 +23,10 @@ impl Patch {
         let wrong = |e: &dyn std::fmt::Display| ApiError::bad_request(format!("the patch cannot be read: {e}"));
         match content_type {
             "application/json-patch+json" => {
-                let patch: json_patch::Patch = serde_json::from_slice(body).map_err(|e| wrong(&e))?;
+                // The decoder's words repeat values: not of a Secret.
+                let patch: json_patch::Patch = serde_json::from_slice(body).map_err(|e| {
+                    if kind.is_builtin("", "secrets") { wrong(&"it is no list of operations") } else { wrong(&e) }
+                })?;
                 if patch.len() > OPERATIONS {
                     return Err(ApiError::too_large(format!(
                         "the allowed maximum operations in a JSON patch is {OPERATIONS}, got {}",

@@ -74,7 +74,8 @@ pub(crate) async fn dispatch(State(app): State<Arc<App>>, request: Request) -> R
         match route(&app, request).await {
             Ok(response) => response,
             Err(error) => {
-                tracing::debug!(code = error.code.as_u16(), reason = error.reason, message = %error.message, "refused");
+                // Not the message: it may repeat what was sent.
+                tracing::debug!(code = error.code.as_u16(), reason = error.reason, fields = ?error.fields(), "refused");
                 error.into_response()
             }
         }

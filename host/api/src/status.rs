@@ -139,6 +139,12 @@ impl ApiError {
         status
     }
 
+    /// The fields that are wrong.
+    pub(crate) fn fields(&self) -> Vec<&str> {
+        let causes = self.details.as_ref().and_then(|details| details.get("causes")).and_then(Value::as_array);
+        causes.into_iter().flatten().filter_map(|cause| cause.get("field").and_then(Value::as_str)).collect()
+    }
+
     /// True for a lost race that reading again may win.
     pub(crate) fn is_lost_race(&self) -> bool {
         let caused = self.details.as_ref().is_some_and(|details| details.get("causes").is_some());

@@ -129,8 +129,20 @@ pub(super) async fn validate(
     if errors.is_empty() {
         return Ok(edges);
     }
+    if kind.is_builtin("", "secrets") {
+        errors.iter_mut().for_each(conceal);
+    }
     let name = body.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     Err(ApiError::invalid(&kind.resource.group, &kind.kind, name, &errors))
+}
+
+/// What is wrong with a Secret, without what it holds: answers end up in logs and terminals.
+fn conceal(error: &mut FieldError) {
+    error.value = None;
+    let root = error.field.split(['.', '[']).next().unwrap_or_default();
+    if matches!(root, "" | "data" | "stringData") && error.kind != schema::ErrorKind::Forbidden {
+        error.detail = "the value is not shown".to_owned();
+    }
 }
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end \

@@ -20,6 +20,10 @@ const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 /// Completes an object that came from a client.
 pub(super) fn fold(kind: &Kind, body: &mut Value) {
     if kind.is_builtin("", "secrets") {
+        // No map: left to the validation, which names the field.
+        if !body["stringData"].is_object() {
+            return;
+        }
         let Some(Value::Object(texts)) = body.as_object_mut().and_then(|o| o.remove("stringData")) else { return };
         if texts.is_empty() {
             return;

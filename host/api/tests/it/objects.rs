@@ -363,6 +363,32 @@ async fn a_json_patch_cannot_make_the_server_grow() {
 }
 
 #[tokio::test]
+async fn errors_do_not_repeat_what_a_secret_holds() {
+    let server = Server::start().await;
+    let secrets = "/api/v1/namespaces/default/secrets";
+    server.make(secrets, &json!({"metadata": {"name": "s"}})).await;
+    for bad in [
+        json!({"data": {"k": "hunter2!"}}),
+        json!({"data": "hunter2!"}),
+        json!({"data": {"k": {"deep": "hunter2!"}}}),
+        json!({"stringData": {"k": ["hunter2!"]}}),
+        json!({"stringData": ["hunter2!"]}),
+        json!({"metadata": {"annotations": {"last": {"data": "hunter2!"}}}}),
+    ] {
+        let mut object = bad.clone();
+        object["metadata"]["name"] = json!("t");
+        let (code, body) = server.post(secrets, &object).await;
+        assert_eq!(code, 422, "{bad}: {body}");
+        assert!(!body.to_string().contains("hunter2"), "{body}");
+        assert!(body["details"]["causes"][0]["field"].is_string(), "{body}");
+    }
+    let (code, body) = server.patch(&format!("{secrets}/s"), "json-patch", &json!(["hunter2!"])).await;
+    assert_eq!(code, 400, "{body}");
+    assert!(!body.to_string().contains("hunter2"), "{body}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn of_two_writers_the_slower_one_is_told_to_read_again() {
     let server = Server::start().await;
     server.define_widgets().await;
