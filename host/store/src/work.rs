@@ -77,6 +77,8 @@ pub struct Completion {
     pub next_class: Option<Class>,
     /// True counts the run as failed (`attempts + 1`), false resets.
     pub failed: bool,
+    /// The next claim's epoch is higher than this one: something newer was found than this database knows of, as after a restore.
+    pub raise_epoch: Option<u64>,
     /// Makes the objects that refer to this one due, in class [`Class::Dependency`].
     pub wake_dependants: bool,
 }

@@ -242,3 +242,19 @@ async fn removing_an_object_during_its_run_loses_the_lease() {
     write(&store, Op::Remove { key: one, precondition: PRESENT }).await;
     assert!(matches!(store.complete(&mine, Completion::default()).await, Err(Error::LeaseLost { .. })));
 }
+
+#[tokio::test]
+async fn an_epoch_that_was_found_to_be_behind_is_raised_past_what_was_found() {
+    let store = open().await;
+    due(&store, "one").await;
+    let first = claim(&store).await;
+    let raise = |epoch| Completion { raise_epoch: Some(epoch), next: Some(Duration::ZERO), ..Default::default() };
+    store.complete(&first, raise(40)).await.unwrap();
+    let second = claim(&store).await;
+    assert_eq!((first.epoch, second.epoch), (1, 41));
+    store.complete(&second, raise(7)).await.unwrap();
+    let third = claim(&store).await;
+    assert_eq!(third.epoch, 42, "it never goes back");
+    store.complete(&third, raise(u64::MAX)).await.unwrap();
+    assert_eq!(claim(&store).await.epoch, 43, "nor to where it cannot count on");
+}
