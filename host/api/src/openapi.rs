@@ -40,7 +40,7 @@ pub(crate) fn version_2(headers: &HeaderMap) -> Response {
     if accept.contains("protobuf") {
         // openapi.v2.Document: swagger (1), info (2) with title (1) and version (2).
         let document: &[u8] = b"\x0a\x032.0\x12\x0f\x0a\x09threeport\x12\x02v1";
-        let media_type = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+        let media_type = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
         return ([(header::CONTENT_TYPE, media_type)], document).into_response();
     }
     json_response(
