@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 use threeport_kube::Reference;
+use threeport_store::{MAX_DEPTH, deeper_than};
 use threeport_wasm::{Condition, Manifest, Plan, Verb, Watch};
 
 use crate::carried::{Link, WatchRecord};
@@ -187,6 +188,10 @@ fn item(manifest: &Manifest, scope: &Scope) -> Result<Item, Refused> {
     }
     let body: Value =
         serde_json::from_str(&manifest.body).map_err(|error| invalid(format!("its body is no JSON: {error}")))?;
+    // What is kept of it must be readable again, and is wrapped once.
+    if deeper_than(&body, MAX_DEPTH - 1) {
+        return Err(invalid(format!("its body is nested deeper than {} levels", MAX_DEPTH - 1)));
+    }
     let reference = Reference::of(&body);
     for (field, value) in
         [("apiVersion", &reference.api_version), ("kind", &reference.kind), ("metadata.name", &reference.name)]
@@ -283,6 +288,9 @@ pub(crate) fn status(json: &str) -> Result<Map<String, Value>, Refused> {
     } else {
         serde_json::from_str(json).map_err(|error| Refused::Invalid(format!("its status is no JSON: {error}")))?
     };
+    if deeper_than(&value, MAX_DEPTH - 1) {
+        return Err(Refused::Invalid(format!("its status is nested deeper than {} levels", MAX_DEPTH - 1)));
+    }
     match value {
         Value::Null => Ok(Map::new()),
         Value::Object(mut fields) => {
@@ -401,6 +409,7 @@ mod tests {
         let lies = [
             Manifest { body: "{".into(), ..manifest("ConfigMap", "a") },
             body(json!([])),
+            body((0..MAX_DEPTH).fold(json!({}), |inner, _| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "home", "name": "a"}, "x": inner}))),
             body(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "home"}})),
             body(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "status": {}})),
             body(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "uid": "1"}})),
@@ -459,5 +468,8 @@ mod tests {
         assert_eq!(status(r#"{"a": 1, "conditions": [], "observedGeneration": 9}"#).unwrap().len(), 1);
         assert!(status("null").unwrap().is_empty() && status("").unwrap().is_empty());
         assert!(status("[]").is_err() && status("{").is_err());
+        let nested = |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+        assert!(status(&nested(MAX_DEPTH - 2)).is_ok());
+        assert_eq!(status(&nested(MAX_DEPTH - 1)).unwrap_err().reason(), "PlanInvalid");
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::error::Error;
-use crate::types::Key;
+use crate::types::{Key, MAX_DEPTH, Object, deeper_than};
 
 /// Nobody can guess it, so nobody can have it in a body.
 static PLACEHOLDER: LazyLock<String> = LazyLock::new(|| uuid::Uuid::new_v4().simple().to_string());
@@ -14,12 +14,30 @@ static PLACEHOLDER: LazyLock<String> = LazyLock::new(|| uuid::Uuid::new_v4().sim
 /// A serialised object without its resourceVersion.
 pub(crate) struct Body {
     text: Vec<u8>,
-    gap: usize,
+    /// Where the resourceVersion goes; None for a text that is kept as it is.
+    gap: Option<usize>,
     pub(crate) uid: Arc<str>,
 }
 
 impl Body {
-    pub(crate) fn new(key: &Key, mut value: Value) -> Result<Self, Error> {
+    pub(crate) fn new(key: &Key, value: Value) -> Result<Self, Error> {
+        if deeper_than(&value, MAX_DEPTH) {
+            return Err(Error::TooDeep(key.clone()));
+        }
+        Self::write(key, value)
+    }
+
+    /// How an object was last: whatever is stored can be removed, even what cannot be read.
+    pub(crate) fn last(object: &Object) -> Self {
+        Self::write(&object.key, object.value()).unwrap_or_else(|_| Self {
+            text: object.body.to_vec(),
+            gap: None,
+            uid: object.uid.clone(),
+        })
+    }
+
+    /// Whatever is to be written, however deep.
+    pub(crate) fn write(key: &Key, mut value: Value) -> Result<Self, Error> {
         let refused = |why: &str| Error::Corrupt(key.to_string(), why.to_string());
         let metadata = value.get_mut("metadata").and_then(Value::as_object_mut);
         let metadata = metadata.ok_or_else(|| refused("the body to be written has no metadata"))?;
@@ -29,7 +47,7 @@ impl Body {
         let mut text = serde_json::to_vec(&value).map_err(|error| refused(&error.to_string()))?;
         let gap = memchr::memmem::find(&text, PLACEHOLDER.as_bytes()).expect("it was just written");
         text.drain(gap..gap + PLACEHOLDER.len());
-        Ok(Self { text, gap, uid })
+        Ok(Self { text, gap: Some(gap), uid })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -38,11 +56,12 @@ impl Body {
 
     /// The complete body at a resourceVersion.
     pub(crate) fn at(&self, resource_version: u64) -> Bytes {
+        let Some(gap) = self.gap else { return Bytes::copy_from_slice(&self.text) };
         let digits = resource_version.to_string();
         let mut out = Vec::with_capacity(self.text.len() + digits.len());
-        out.extend_from_slice(&self.text[..self.gap]);
+        out.extend_from_slice(&self.text[..gap]);
         out.extend_from_slice(digits.as_bytes());
-        out.extend_from_slice(&self.text[self.gap..]);
+        out.extend_from_slice(&self.text[gap..]);
         out.into()
     }
 
@@ -91,6 +110,18 @@ mod tests {
         assert_eq!(parse(&body.at(42)), expected);
         assert!(body.says(&body.at(9), 9));
         assert!(!body.says(&body.at(9), 10));
+    }
+
+    #[test]
+    fn what_is_nested_too_deep_to_be_read_again_is_refused() {
+        let nested = |levels: usize| {
+            let spec = (0..levels)
+                .fold(json!(1), |inner, level| if level % 2 == 0 { json!([inner]) } else { json!({"a": inner}) });
+            Body::new(&key(), json!({"metadata": {"uid": "u"}, "spec": spec}))
+        };
+        assert_eq!(parse(&nested(MAX_DEPTH - 1).unwrap().at(1))["metadata"]["uid"], "u");
+        let refused = nested(MAX_DEPTH).err().unwrap();
+        assert!(matches!(refused, Error::TooDeep(_)) && refused.to_string().contains("100"), "{refused}");
     }
 
     #[test]

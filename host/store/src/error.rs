@@ -31,6 +31,9 @@ pub enum Error {
         /// Newest position.
         newest: u64,
     },
+    /// The body that was to be written is nested deeper than anything may be: it could not be read again.
+    #[error("{0} is nested deeper than {max} levels; make it flatter", max = crate::types::MAX_DEPTH)]
+    TooDeep(Key),
     /// The lease is over or another host holds it: drop the result.
     #[error("the lease of {uid} with epoch {epoch} is lost")]
     LeaseLost {

@@ -232,11 +232,11 @@ fn finish(draft: &mut Draft<'_>, entry: &Entry, completion: &Completion) -> Resu
     }
     let gone = completion.drop_finalizer.is_some() && lifecycle::finished(&value);
     if changed || gone {
-        let body = Body::new(&entry.object.key, value)?;
         if gone {
-            draft.remove(entry, &body);
+            // However deep it is: what goes need not be read again.
+            draft.remove(entry, &Body::write(&entry.object.key, value)?);
         } else {
-            draft.modify(entry, &body, false);
+            draft.modify(entry, &Body::new(&entry.object.key, value)?, false);
         }
     }
     Ok(gone)

@@ -151,7 +151,7 @@ impl<'a> Draft<'a> {
             }
             Step::Remove { key, precondition } => {
                 let entry = self.check(key, precondition)?.ok_or_else(|| Error::NotFound(key.clone()))?;
-                let body = Body::new(key, entry.object.value())?;
+                let body = Body::last(&entry.object);
                 Ok(self.remove(&entry, &body))
             }
         }
@@ -247,5 +247,26 @@ impl<'a> Draft<'a> {
         self.mine.objects.insert(key.clone(), Some(entry.clone()));
         self.mine.log.push(Logged { kind, object, previous });
         entry
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Resource;
+
+    #[test]
+    fn what_cannot_be_read_any_more_can_be_removed() {
+        let key = Key { resource: Resource::new("", "things"), namespace: None, name: "a".into() };
+        let object =
+            Object { key: key.clone(), uid: "u".into(), resource_version: 1, body: Bytes::from_static(b"{torn") };
+        let mut state = State::default();
+        state.put(Entry { id: 1, object });
+        let group = Layer::default();
+        let mut draft = Draft { state: &state, group: &group, mine: Layer::default(), next_id: 2 };
+        let precondition = Precondition::Present { uid: None, resource_version: None };
+        let gone = draft.apply(&Step::Remove { key: key.clone(), precondition }).unwrap();
+        assert_eq!((gone.uid.as_ref(), gone.body.as_ref()), ("u", b"{torn".as_slice()));
+        assert!(draft.get(&key).is_none());
     }
 }

@@ -18,6 +18,9 @@ use crate::types::{Class, Edge, Key, List, ListQuery, Object, Op, Scope};
 use crate::watch::Watch;
 use crate::work::{Claim, Completed, Completion, InventoryEntry};
 
+/// How long something is left alone whose rows cannot be read.
+const UNREADABLE: Duration = Duration::from_secs(60);
+
 /// All state of a control plane. Cheap to clone; open until [`close`](Self::close) or until the last clone is gone.
 #[derive(Clone)]
 pub struct Store {
@@ -91,7 +94,15 @@ impl Store {
     pub async fn claim(&self, owner: &str, ttl: Duration, limit: usize) -> Result<Vec<Claim>, Error> {
         let (owner, sent) = (Arc::from(owner), Instant::now());
         let picked = self.ask(|reply| Request::Claim { owner, ttl, limit, sent, reply }).await?;
-        self.engine.fill(picked).await
+        let (claims, unreadable) = self.engine.fill(picked).await?;
+        for (claim, error) in unreadable {
+            tracing::error!(object = %claim.object.key, "what its last run left cannot be read, so it is not worked on: {error}");
+            let later = Completion { failed: true, next: Some(UNREADABLE), ..Completion::default() };
+            if let Err(error) = self.complete(&claim, later).await {
+                tracing::warn!(object = %claim.object.key, "it cannot be given back: {error}; its lease runs out");
+            }
+        }
+        Ok(claims)
     }
 
     /// Prolongs leases by uid and epoch. Answers which are lost: what runs under them must stop.

@@ -49,6 +49,19 @@ impl fmt::Display for Key {
     }
 }
 
+/// Objects and lists within each other, at most, in a body. JSON readers give up a little later (at 128), and an object may be wrapped on its way.
+pub const MAX_DEPTH: usize = 100;
+
+/// Whether a value holds objects and lists nested deeper than that.
+pub fn deeper_than(value: &Value, levels: usize) -> bool {
+    let inner = |inner: &Value| levels == 0 || deeper_than(inner, levels - 1);
+    match value {
+        Value::Object(fields) => levels == 0 || fields.values().any(inner),
+        Value::Array(items) => levels == 0 || items.iter().any(inner),
+        _ => false,
+    }
+}
+
 /// A stored object at one version. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Object {

@@ -178,9 +178,10 @@ impl Engine {
         Ok((logged, upto))
     }
 
-    pub(crate) async fn fill(&self, picked: Vec<Picked>) -> Result<Vec<Claim>, Error> {
+    /// Complete claims, and those whose rows cannot be read, with the reason.
+    pub(crate) async fn fill(&self, picked: Vec<Picked>) -> Result<(Vec<Claim>, Vec<(Claim, Error)>), Error> {
         if picked.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         }
         claims::fill(&self.readers, &self.crypt, picked).await
     }

@@ -178,3 +178,28 @@ async fn the_log_on_disk_stays_at_its_length_and_keeps_what_exists() {
         assert_eq!(store.get(&key("a", &format!("still{n}"))).await.unwrap().unwrap().value()["spec"], n);
     }
 }
+
+#[tokio::test]
+async fn a_row_that_is_damaged_holds_up_nobody_but_its_object() {
+    let store = open().await;
+    for name in ["good", "bad"] {
+        write(&store, put_due(&key("a", name), json!(1), ABSENT)).await;
+    }
+    let claims = store.claim("me", Duration::from_secs(60), 9).await.unwrap();
+    for claim in &claims {
+        store.complete(claim, Completion { carried: Some(json!("left")), ..Default::default() }).await.unwrap();
+    }
+    store.close().await.unwrap();
+    let path = store.directory.path().join("data/threeport.db");
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    let damage = "update carried set value = x'00' where object = (select id from object where name = 'bad')";
+    assert_eq!(sqlx::query(damage).execute(&pool).await.unwrap().rows_affected(), 1);
+    pool.close().await;
+    let store = Temp { store: Store::open(config(&store.directory)).await.unwrap(), ..store };
+    let uids: Vec<_> = claims.iter().map(|claim| claim.object.uid.clone()).collect();
+    store.wake(&uids, Class::User).await.unwrap();
+    let claims = store.claim("me", Duration::from_secs(60), 9).await.unwrap();
+    assert_eq!(claims.iter().map(|claim| &*claim.object.key.name).collect::<Vec<_>>(), ["good"]);
+    assert_eq!(claims[0].carried, json!("left"));
+    assert_eq!((store.queue().depth, store.queue().leased), (0, 1), "the damaged one is given back for later");
+}
