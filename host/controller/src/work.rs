@@ -54,7 +54,7 @@ async fn finish(
     let completion = report.completion(&host.config, claim, object, Timestamp::now());
     let failed = completion.failed;
     match complete(host, claim, lease, object, completion).await {
-        Some(completed) => {
+        Some((completed, whole)) => {
             add(&host.counters.runs);
             if failed {
                 add(&host.counters.failures);
@@ -67,7 +67,7 @@ async fn finish(
             if completed.due_again {
                 host.bell.ring(Wake { uid: claim.object.uid.to_string() });
             }
-            if let Some(install) = install {
+            if let Some(install) = install.filter(|_| whole) {
                 follow_up(host, install).await;
             }
         }
@@ -93,18 +93,20 @@ fn lost(host: &Host, claim: &Claim) {
 }
 
 /// Writes the completion. A database that fails for a moment is tried again while the lease holds; None when the lease is over.
+/// True if it was written as the run said; false if other writes came between, so that nothing of the run but its inventory counts.
 async fn complete(
     host: &Host,
     claim: &Claim,
     lease: &Lease,
     object: &Value,
     completion: Completion,
-) -> Option<Completed> {
+) -> Option<(Completed, bool)> {
     let mut completion = completion;
+    let mut whole = true;
     lease.complete();
     loop {
         match host.store.complete(claim, completion.clone()).await {
-            Ok(completed) => return Some(completed),
+            Ok(completed) => return Some((completed, whole)),
             Err(Error::LeaseLost { .. }) => return None,
             Err(Error::Database(why)) if lease.check().is_ok() => {
                 tracing::warn!(object = %claim.object.key, "cannot complete: {why}; trying again");
@@ -116,6 +118,7 @@ async fn complete(
             {
                 let trouble = Trouble::again("WriteConflict", format!("{error}; it is tried again"));
                 let report = Report { inventory: completion.inventory.take(), ..Report::trouble(&trouble) };
+                whole = false;
                 completion =
                     Completion { ops: Vec::new(), ..report.completion(&host.config, claim, object, Timestamp::now()) };
             }
@@ -172,6 +175,7 @@ mod tests {
     use threeport_wasm::{Limits, Runtime};
 
     use crate::config::Config;
+    use crate::kinds::Kind;
     use crate::serving::Serving;
     use crate::stats::Counters;
     use crate::targets::Targets;
@@ -237,6 +241,30 @@ mod tests {
         let again = claim(&host, "me", TTL).await;
         assert_eq!((again.attempts, again.epoch), (1, first.epoch + 1));
         assert_eq!(host.counters.snapshot().panics, 1);
+    }
+
+    #[tokio::test]
+    async fn what_a_run_wants_installed_is_not_when_its_writes_came_too_late() {
+        let (host, _dir) = host().await;
+        let kind = Kind {
+            plugin: "toys".into(),
+            resource: key().resource,
+            api_version: "example.org/v1".into(),
+            kind: "Kite".into(),
+            namespaced: true,
+            references: Vec::new(),
+        };
+        host.kinds.install("toys", &[kind]);
+        let claim = claim(&host, "me", TTL).await;
+        let missing = Key { name: "gone".into(), ..key() };
+        let precondition = Precondition::Present { uid: None, resource_version: None };
+        let report = Report {
+            ops: vec![Op::Remove { key: missing, precondition }],
+            ..Report::trouble(&Trouble::stalled("Said", "as the run said"))
+        };
+        run(&host, &claim, async { Ok((report, Some(Install::Remove { name: "toys".into() }))) }).await;
+        assert_eq!(ready(&host).await.unwrap()["reason"], "WriteConflict");
+        assert_eq!(host.kinds.of_plugin("toys").len(), 1, "it still serves");
     }
 
     #[tokio::test]
