@@ -53,6 +53,17 @@ pub(crate) fn is_ready(object: &Value) -> bool {
         .is_some_and(|ready| ready.status == "True" && ready.observed_generation.unwrap_or(0) == generation(object))
 }
 
+/// Longest message that Kubernetes takes in a condition.
+const MESSAGE: usize = 32 << 10;
+
+fn cut(mut message: String) -> String {
+    if message.len() > MESSAGE {
+        message.truncate(message.floor_char_boundary(MESSAGE - 3));
+        message.push_str("...");
+    }
+    message
+}
+
 /// `claimed` as the new list: the time of the last transition is kept where the status is. With `keep_others`, conditions that are not claimed and
 /// not the host's own stay as they are.
 pub(crate) fn merge(
@@ -72,7 +83,7 @@ pub(crate) fn merge(
             type_: claim.kind,
             status: claim.status,
             reason: claim.reason,
-            message: claim.message,
+            message: cut(claim.message),
             observed_generation: Some(generation),
             last_transition_time,
         };
@@ -144,6 +155,14 @@ mod tests {
         let stored: Vec<Condition> = serde_json::from_value(json!(first)).unwrap();
         assert_eq!(json!(merge(&stored, claims, false, 1, at(99))), json!(first));
         assert_eq!(first[0].type_, READY);
+    }
+
+    #[test]
+    fn a_message_is_no_longer_than_kubernetes_takes_and_stays_equal_to_itself() {
+        let claims = vec![Claimed::new(READY, "False", "A", "ä".repeat(MESSAGE))];
+        let first = merge(&[], claims.clone(), false, 1, at(10));
+        assert!(first[0].message.len() <= MESSAGE && first[0].message.ends_with("ä..."));
+        assert_eq!(json!(merge(&first, claims, false, 1, at(99))), json!(first));
     }
 
     #[test]
