@@ -27,9 +27,14 @@ pub(crate) fn object(mut body: Value) -> Object {
         uid: text("/metadata/uid"),
         resource_version: text("/metadata/resourceVersion"),
         generation: body.pointer("/metadata/generation").and_then(Value::as_u64).unwrap_or(0),
-        deleting: body.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null()),
+        deleting: deleting(&body),
         body: body.to_string(),
     }
+}
+
+/// Whether the object is to go.
+pub(crate) fn deleting(body: &Value) -> bool {
+    body.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null())
 }
 
 /// What a declared reference came to.
@@ -39,7 +44,7 @@ pub(crate) struct Found {
     pub(crate) resolved: Resolved,
 }
 
-/// Fetches what the object refers to, field by field.
+/// Fetches what the object refers to, field by field. Of an object that is to go, a reference that may not be is one that leads nowhere.
 pub(crate) async fn resolve(
     store: &Store,
     kinds: &Kinds,
@@ -47,10 +52,12 @@ pub(crate) async fn resolve(
     body: &Value,
     namespace: Option<&str>,
 ) -> Result<Result<Vec<Found>, BadReference>, threeport_store::Error> {
+    let object_goes = deleting(body);
     let mut found = Vec::with_capacity(kind.references.len());
     for rule in &kind.references {
         let references = match extract(body, rule, namespace, kinds) {
             Ok(references) => references,
+            Err(_) if object_goes => Vec::new(),
             Err(bad) => return Ok(Err(bad)),
         };
         let mut resolved = Resolved { field: rule.field.clone(), objects: Vec::new(), missing: Vec::new() };

@@ -44,7 +44,7 @@ struct Run<'a> {
 
 /// A run for an object of a plugin's kind.
 pub(crate) async fn run(host: &Host, claim: &Claim, lease: &Lease, body: &Value) -> Result<Report, Stop> {
-    let deleting = body["metadata"].get("deletionTimestamp").is_some_and(|at| !at.is_null());
+    let deleting = request::deleting(body);
     if deleting && let Some(report) = before_cleanup(host, claim, body).await? {
         return Ok(report);
     }
@@ -90,8 +90,9 @@ async fn before_cleanup(host: &Host, claim: &Claim, body: &Value) -> Result<Opti
         return Ok(Some(Report::finished(Vec::new())));
     }
     let users = host.store.dependants(&claim.object.key).await?;
-    let users: Vec<String> =
-        users.iter().filter(|(_, edge)| edge.role != "uses").map(|(key, _)| key.to_string()).take(5).collect();
+    // An object that refers to itself does not wait for itself.
+    let others = users.iter().filter(|(key, edge)| edge.role != "uses" && *key != claim.object.key);
+    let users: Vec<String> = others.map(|(key, _)| key.to_string()).take(5).collect();
     if users.is_empty() {
         return Ok(None);
     }
@@ -136,6 +137,11 @@ impl Run<'_> {
         };
         let report = match answered {
             Ok(plan) => self.accept(&plugin, &scope, &mut reach, seen, plan).await,
+            Err(failure) if self.deleting && self.claim.inventory.is_empty() => {
+                let problem = failure.problem;
+                let reason = if reason_like(&problem.code) { problem.code.as_str() } else { "PluginFailed" };
+                Ok(Report::finished(vec![Note::warning(reason, problem.message)]))
+            }
             Err(failure) => match away {
                 // What a plugin cannot do without the object's own target says less than that this is away.
                 Some(away) => Ok(Report::trouble(&away)),

@@ -98,6 +98,24 @@ async fn a_dependency_that_becomes_ready_wakes_who_waits_for_it() {
 }
 
 #[tokio::test]
+async fn what_has_nothing_on_targets_goes_though_it_refers_to_itself_or_makes_no_sense() {
+    let world = World::new().await;
+    world.serve("puppet", "puppet").await;
+    world.put("puppets", "a", "selfish", json!({"target": "selfish"})).await;
+    world.ready("puppets", "a", "selfish", "True", "AsSaid").await;
+    // Neither of these two can the plugin read either.
+    world.put("puppets", "a", "lost", json!({"requires": {"name": "x", "namespace": "away"}})).await;
+    world.ready("puppets", "a", "lost", "False", "ReferenceInvalid").await;
+    world.put("puppets", "a", "garbled", json!({"manifests": 5})).await;
+    world.until("puppets", Some("a"), "garbled", |it| condition(it, "Ready").is_some_and(|it| it.0 == "False")).await;
+    for name in ["selfish", "lost", "garbled"] {
+        world.delete("puppets", Some("a"), name).await;
+        world.gone("puppets", Some("a"), name).await;
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_run_whose_lease_is_lost_is_ended_and_says_nothing() {
     let world = World::tuned(|config, limits| {
         config.lease = Duration::from_millis(1500);
