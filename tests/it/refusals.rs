@@ -33,6 +33,24 @@ async fn a_plugin_that_does_not_load_is_refused_and_the_old_one_serves_on() -> R
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_same_file_is_judged_again_when_what_stood_in_its_way_is_gone() -> Result<()> {
+    let server = Server::start().await?;
+    server.push(&["note-v1"])?;
+    let file = guest("note-v1")?.to_string_lossy().into_owned();
+    let push = || server.threeport(&["plugin", "push", &file, "--name", "second", "--approve-grants"]);
+    for attempt in ["at first", "with nothing changed"] {
+        let error = push().expect_err("the kind has another plugin").to_string();
+        ensure!(error.contains("KindConflict"), "{attempt}: {error}");
+    }
+    let kubectl = server.kubectl()?;
+    kubectl.run(&["delete", "plugin", "note-v1", "--timeout=15s"])?;
+    push()?;
+    let (status, reason, message) = condition(&kubectl.get(&["plugin", "second"])?, "Ready");
+    ensure!((status.as_str(), reason.as_str()) == ("True", "Serving"), "{status} {reason} {message}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hostile_plugins_end_as_conditions_and_harm_nobody() -> Result<()> {
     let server = Server::start().await?;
     server.push(&["note-v1", "hostile"])?;

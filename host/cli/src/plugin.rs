@@ -14,6 +14,9 @@ use threeport_kube::kube::{self, ResourceExt};
 
 use crate::{Connection, connect};
 
+/// Annotation that says at which version of the Plugin the same component was pushed again.
+const PUSHED: &str = "threeport.dev/pushed-at";
+
 /// Plugin commands.
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -122,14 +125,50 @@ async fn upload(client: &kube::Client, component: Vec<u8>) -> Result<String> {
 async fn set_component(client: &kube::Client, name: &str, digest: &str) -> Result<()> {
     let api = plugins(client);
     let spec = json!({"spec": {"component": digest}});
-    if api.get_opt(name).await.context("read the Plugin")?.is_some() {
-        api.patch(name, &PatchParams::default(), &Patch::Merge(spec)).await.context("update the Plugin")?;
+    if let Some(there) = api.get_opt(name).await.context("read the Plugin")? {
+        let now = api.patch(name, &PatchParams::default(), &Patch::Merge(spec)).await.context("update the Plugin")?;
+        if now.metadata.generation == there.metadata.generation {
+            judge_again(&api, now).await?;
+        }
     } else {
         let plugin = serde_json::from_value(
             json!({"apiVersion": "threeport.dev/v1", "kind": "Plugin", "metadata": {"name": name},
             "spec": {"component": digest}}),
         )?;
         api.create(&PostParams::default(), &plugin).await.context("create the Plugin")?;
+    }
+    Ok(())
+}
+
+/// Has a refused version looked at once more: what stood in its way may be gone, and its generation does not tell.
+///
+/// The old verdict is taken back first, so that whoever waits sees the new one, even if it is the same.
+async fn judge_again(api: &Api<DynamicObject>, mut plugin: DynamicObject) -> Result<()> {
+    let name = plugin.name_any();
+    while current_condition(&plugin, "Ready").is_some_and(|ready| ready["status"] == "False") {
+        let mut conditions = plugin.data["status"]["conditions"].clone();
+        for condition in conditions.as_array_mut().into_iter().flatten().filter(|c| c["type"] == "Ready") {
+            condition["status"] = "Unknown".into();
+            condition["reason"] = "Pushed".into();
+            condition["message"] = "it was pushed again and is yet to be judged".into();
+        }
+        let status = json!({
+            "metadata": {"resourceVersion": plugin.resource_version()}, "status": {"conditions": conditions},
+        });
+        match api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await {
+            Ok(written) => {
+                // Any new value will do: an annotation that changes wakes the host.
+                let version = written.resource_version();
+                let wake = json!({"metadata": {"annotations": {PUSHED: version}}});
+                api.patch(&name, &PatchParams::default(), &Patch::Merge(wake)).await.context("wake the Plugin")?;
+                return Ok(());
+            }
+            // Somebody judged it meanwhile.
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                plugin = api.get(&name).await.context("read the Plugin")?;
+            }
+            Err(error) => return Err(error).context("take back the old verdict"),
+        }
     }
     Ok(())
 }
