@@ -9,15 +9,18 @@ use clap::Args;
 /// `threeport server`
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Server {
-    /// Where the state lives: database, blobs, certificates
+    /// Where the state lives: database and blobs
     #[arg(long, env = "THREEPORT_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Where the encryption key, the token and the kubeconfig live; apart from the data, so that a copy of the data is no copy of the secrets
+    /// Where the encryption key, the certificates, the token and the kubeconfig live; apart from the data, so that a copy of the data is no copy of the secrets
     #[arg(long, env = "THREEPORT_CONFIG_DIR")]
     pub config_dir: Option<PathBuf>,
     /// Address of the API
     #[arg(long, env = "THREEPORT_LISTEN", default_value = "127.0.0.1:7443")]
     pub listen: SocketAddr,
+    /// A further host name or address that the server's certificate is good for; may be given several times
+    #[arg(long, env = "THREEPORT_TLS_SAN", value_name = "NAME", value_delimiter = ',')]
+    pub tls_san: Vec<String>,
     /// Ring reconcilers through this NATS server (nats://host:port) instead of in process
     #[arg(long, env = "THREEPORT_NATS")]
     pub nats: Option<String>,

@@ -1,5 +1,6 @@
 //! `threeport server`: composes store, bell, controller and API, and stops them in order.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,13 +37,16 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
     let monitor = controller.monitor();
 
     let token = state::encode_hex(&state::secret(&settings.join("token"), 32)?);
-    let pki = threeport_api::pki::load_or_create(&data.join("pki"), &config.listen.ip().to_string())
-        .context("prepare the certificates")?;
+    // An empty environment variable is no name.
+    let mut names: Vec<String> = config.tls_san.iter().filter(|name| !name.is_empty()).cloned().collect();
+    names.push(reachable(config.listen).ip().to_string());
+    // Not with the data: the authority's key is a secret.
+    let pki = threeport_api::pki::load_or_create(&settings.join("pki"), &names).context("prepare the certificates")?;
     let (stop, stopped) = watch::channel(false);
     let api_config = threeport_api::Config::new(config.listen, token.clone(), pki.tls());
     let served = threeport_api::serve(api_config, store.clone(), bell, wait_for(stopped.clone())).await?;
     let address = served.address();
-    let kubeconfig = threeport_api::kubeconfig(&format!("https://{address}"), pki.ca_pem(), &token);
+    let kubeconfig = threeport_api::kubeconfig(&format!("https://{}", reachable(address)), pki.ca_pem(), &token);
     state::write_private(&settings.join("kubeconfig"), kubeconfig.as_bytes())?;
     tracing::info!(%address, kubeconfig = %settings.join("kubeconfig").display(), "serving");
 
@@ -65,6 +69,17 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
         "stopped"
     );
     Ok(())
+}
+
+/// Where a client on this machine reaches a listener: nobody can connect to "every address".
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        });
+    }
+    address
 }
 
 async fn open_store(data: &Path, settings: &Path) -> Result<Store> {
@@ -112,4 +127,21 @@ async fn signalled() -> Result<()> {
         _interrupt = interrupt.recv() => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_of_a_server_on_every_address_come_by_loopback() {
+        for (listens, reached) in [
+            ("0.0.0.0:7443", "127.0.0.1:7443"),
+            ("[::]:7443", "[::1]:7443"),
+            ("192.0.2.1:7443", "192.0.2.1:7443"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+        ] {
+            assert_eq!(reachable(listens.parse().unwrap()).to_string(), reached);
+        }
+    }
 }

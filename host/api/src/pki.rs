@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::IpAddr;
 use std::path::Path;
 
 use rcgen::{
@@ -30,11 +29,11 @@ impl Pki {
     }
 }
 
-/// Loads the authority from `directory`, or makes it there, and signs a certificate for `host` and the loopback names.
+/// Loads the authority from `directory`, or makes it there, and signs a certificate for `names` (host names or addresses) and the loopback names.
 ///
 /// # Errors
 /// [`Error::Certificate`] names the file that cannot be read, written or understood.
-pub fn load_or_create(directory: &Path, host: &str) -> Result<Pki, Error> {
+pub fn load_or_create(directory: &Path, names: &[String]) -> Result<Pki, Error> {
     let (ca_file, key_file) = (directory.join("ca.crt"), directory.join("ca.key"));
     let wrong = |what: String| Error::Certificate(what);
     let at = |file: &Path, e: &dyn std::fmt::Display| wrong(format!("{}: {e}", file.display()));
@@ -51,12 +50,15 @@ pub fn load_or_create(directory: &Path, host: &str) -> Result<Pki, Error> {
     let ca_key = KeyPair::from_pem(&ca_key).map_err(|e| at(&key_file, &e))?;
     let issuer = Issuer::from_ca_cert_pem(&ca_pem, ca_key).map_err(|e| at(&ca_file, &e))?;
 
-    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    if !names.iter().any(|n| n == host) && !host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {
-        names.push(host.to_owned());
+    let mut all = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+    for name in names {
+        if !all.contains(name) {
+            all.push(name.clone());
+        }
     }
+    let listed = all.join(", ");
     let key = KeyPair::generate().map_err(|e| wrong(format!("server key: {e}")))?;
-    let mut params = CertificateParams::new(names).map_err(|e| wrong(format!("server certificate for {host}: {e}")))?;
+    let mut params = CertificateParams::new(all).map_err(|e| wrong(format!("server certificate for {listed}: {e}")))?;
     params.distinguished_name.push(DnType::CommonName, "threeport");
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

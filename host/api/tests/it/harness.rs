@@ -22,7 +22,7 @@ pub(crate) struct Server {
     pub store: Store,
     pub bell: LocalListener,
     pub directory: TempDir,
-    ca_pem: String,
+    pub ca_pem: String,
     served: Served,
     stop: oneshot::Sender<()>,
 }
@@ -35,7 +35,8 @@ impl Server {
             .await
             .expect("a store");
         let (bell, listener) = local::bell();
-        let pki = pki::load_or_create(&directory.path().join("pki"), "127.0.0.1").expect("certificates");
+        let pki =
+            pki::load_or_create(&directory.path().join("pki"), &["threeport.test".to_owned()]).expect("certificates");
         let config = Config::new("127.0.0.1:0".parse().expect("an address"), TOKEN, pki.tls());
         let (stop, stopped) = oneshot::channel();
         let shutdown = async move { drop(stopped.await) };

@@ -30,6 +30,20 @@ async fn only_the_holder_of_the_token_comes_in() {
 }
 
 #[tokio::test]
+async fn the_certificate_is_good_for_the_names_it_was_asked_for() {
+    let server = Server::start().await;
+    let address: std::net::SocketAddr = server.url.trim_start_matches("https://").parse().expect("an address");
+    let ask = async |name: &str| {
+        let ca = reqwest::Certificate::from_pem(server.ca_pem.as_bytes()).expect("a certificate");
+        let client = reqwest::Client::builder().tls_certs_only([ca]).resolve(name, address).build().expect("a client");
+        client.get(format!("https://{name}:{}/livez", address.port())).send().await
+    };
+    assert_eq!(ask("threeport.test").await.expect("an answer").status(), 200);
+    assert!(ask("elsewhere.test").await.is_err());
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_not_served_is_refused_as_kubernetes_does() {
     let server = Server::start().await;
     server.define_widgets().await;
