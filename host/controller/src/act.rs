@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
-use threeport_kube::{ApplyOptions, Health, Owner, Reference, Removed, State, health, project};
+use threeport_kube::{ApplyOptions, Error as TargetError, Health, Owner, Reference, Removed, State, health, project};
 use threeport_store::{Claim, InventoryEntry, Store};
 use threeport_wasm::Verb;
 
@@ -41,6 +41,8 @@ pub(crate) struct Outcome {
     pub(crate) failed: bool,
     /// The first refusal.
     pub(crate) trouble: Option<Trouble>,
+    /// The newest epoch found on a target where there should be none newer than ours.
+    pub(crate) raise_epoch: Option<u64>,
     /// What is still to be removed from a target that does not answer.
     pub(crate) left: Option<Trouble>,
     pub(crate) notes: Vec<Note>,
@@ -133,6 +135,7 @@ impl Actor<'_, '_> {
                     if trouble.unknown {
                         away.insert(&item.target);
                     }
+                    outcome.raise_epoch = outcome.raise_epoch.max(trouble.behind);
                     outcome.trouble.get_or_insert(trouble);
                     outcome.inventory.push(entry);
                 }
@@ -206,7 +209,7 @@ impl Actor<'_, '_> {
                     state.error = Some(refusal);
                     entry.state = state.write();
                 }
-                Ok(Err((entry, Trouble::target(&error))))
+                Ok(Err((entry, self.trouble(&item.reference, &error)?)))
             }
         }
     }
@@ -255,6 +258,7 @@ impl Actor<'_, '_> {
                 }
                 Err(trouble) => {
                     waiting.entry(seen.entry.target.clone()).or_insert(seen.entry.stage);
+                    outcome.raise_epoch = outcome.raise_epoch.max(trouble.behind);
                     outcome.trouble.get_or_insert(trouble);
                     outcome.inventory.push(seen.entry);
                 }
@@ -284,7 +288,19 @@ impl Actor<'_, '_> {
         if answer.is_ok() {
             add(&self.counters.removals);
         }
-        Ok(answer.map_err(|error| Trouble::target(&error)))
+        match answer {
+            Ok(removed) => Ok(Ok(removed)),
+            Err(error) => Ok(Err(self.trouble(reference, &error)?)),
+        }
+    }
+
+    /// A run that is behind another one has lost its lease, or else the database has gone back.
+    fn trouble(&self, reference: &Reference, error: &TargetError) -> Result<Trouble, Stop> {
+        if let TargetError::Fenced { ours, theirs, .. } = error {
+            self.lease.check()?;
+            return Ok(Trouble::behind(reference, *ours, *theirs));
+        }
+        Ok(Trouble::target(error))
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Report {
     pub(crate) inventory: Option<Vec<InventoryEntry>>,
     /// Other objects written along.
     pub(crate) ops: Vec<Op>,
+    /// Later runs have higher epochs than this.
+    pub(crate) raise_epoch: Option<u64>,
     /// Cleaning up is done.
     pub(crate) finished: bool,
     /// What others see of this object, besides readiness, changed.
@@ -50,6 +52,7 @@ impl Report {
             carried: None,
             inventory: None,
             ops: Vec::new(),
+            raise_epoch: None,
             finished: false,
             outward: false,
         }
@@ -79,6 +82,7 @@ impl Report {
             carried: self.carried,
             inventory: self.inventory,
             ops: self.ops,
+            raise_epoch: self.raise_epoch,
             drop_finalizer: self.finished.then(|| lifecycle::FINALIZER.to_owned()),
             ..Completion::default()
         };

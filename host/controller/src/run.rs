@@ -207,6 +207,7 @@ impl Run<'_> {
             })
             .chain(outcome.notes)
             .collect();
+        report.raise_epoch = outcome.raise_epoch;
         report.inventory = changed(&self.claim.inventory, outcome.inventory);
         self.carry(&mut report, carried);
         Ok(report)

@@ -25,6 +25,8 @@ pub(crate) struct Trouble {
     pub(crate) reason: String,
     pub(crate) message: String,
     pub(crate) pace: Pace,
+    /// The epoch that was found on a target, where ours is behind it.
+    pub(crate) behind: Option<u64>,
 }
 
 /// How long a wait for something that wakes us may go on unquestioned.
@@ -33,7 +35,8 @@ pub(crate) const BACKSTOP: Duration = Duration::from_secs(30);
 impl Trouble {
     /// It failed and is tried again.
     pub(crate) fn again(reason: &str, message: impl Into<String>) -> Self {
-        Self { unknown: false, stalled: false, reason: reason.to_owned(), message: message.into(), pace: Pace::Backoff }
+        let (reason, message) = (reason.to_owned(), message.into());
+        Self { unknown: false, stalled: false, reason, message, pace: Pace::Backoff, behind: None }
     }
 
     /// It failed and a person has to do something.
@@ -49,6 +52,16 @@ impl Trouble {
     /// Nothing can be said about how things are.
     pub(crate) fn unknown(reason: &str, message: impl Into<String>) -> Self {
         Self { unknown: true, ..Self::again(reason, message) }
+    }
+
+    /// A target has seen a newer run than this one, though this one has the lease: there was none newer that this database knows of.
+    pub(crate) fn behind(reference: &impl std::fmt::Display, ours: u64, theirs: u64) -> Self {
+        let message = format!(
+            "{reference} was last changed by run {theirs} of this object, but this control plane has only come to run {ours}: its database was probably \
+             restored from a backup, or another control plane works on the same target with the same object; it goes on with higher numbers"
+        );
+        let pace = Pace::Within(Duration::from_secs(1));
+        Self { pace, behind: Some(theirs), ..Self::again("Fenced", message) }
     }
 
     /// What a target said.

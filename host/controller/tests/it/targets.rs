@@ -120,6 +120,24 @@ async fn what_someone_else_changes_or_deletes_is_put_back() {
     world.stop().await;
 }
 
+#[tokio::test]
+async fn after_a_restore_of_the_database_a_target_that_is_ahead_is_caught_up_with() {
+    let (world, target, ns) = world().await;
+    let config = config_map(&ns, "settings", json!({"a": "1"}));
+    world.put("puppets", &ns, "app", plan(&[&config])).await;
+    world.ready("puppets", &ns, "app", "True", "AsSaid").await;
+    // What runs left there that the restored database knows nothing of.
+    let later = json!({"metadata": {"annotations": {"threeport.dev/epoch": "1000"}}, "data": {"a": "2"}});
+    meddle(&config, later).await;
+    until(|| "the change is taken back".into(), async || live(&target, &config).await["data"]["a"] == "1").await;
+    let live = live(&target, &config).await;
+    assert_eq!(live["metadata"]["annotations"]["threeport.dev/epoch"], "1001");
+    world.ready("puppets", &ns, "app", "True", "AsSaid").await;
+    let events = world.events(&ns, "app").await;
+    assert!(events.contains(&"Fenced".to_owned()), "{events:?}");
+    world.stop().await;
+}
+
 /// Deletes as a person with kubectl would.
 async fn remove(manifest: &Value) {
     let (cluster, server) = cluster().await;
