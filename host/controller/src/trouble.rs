@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use threeport_kube::{Class, Error as TargetError};
+use threeport_store::HIGHEST_EPOCH;
 
 /// When to look again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,12 @@ impl Trouble {
 
     /// A target has seen a newer run than this one, though this one has the lease: there was none newer that this database knows of.
     pub(crate) fn behind(reference: &impl std::fmt::Display, ours: u64, theirs: u64) -> Self {
+        if theirs > HIGHEST_EPOCH {
+            let message = format!(
+                "the annotation threeport.dev/epoch of {reference} says {theirs}, which no run of Threeport has come to: remove the annotation from it"
+            );
+            return Self::stalled("Fenced", message);
+        }
         let message = format!(
             "{reference} was last changed by run {theirs} of this object, but this control plane has only come to run {ours}: its database was probably \
              restored from a backup, or another control plane works on the same target with the same object; it goes on with higher numbers"
@@ -110,5 +117,19 @@ impl From<threeport_store::Error> for Stop {
                 format!("the host's database failed: {error}; it is tried again"),
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_is_behind_says_why_and_goes_past_what_it_found_unless_that_is_a_lie() {
+        let behind = Trouble::behind(&"ConfigMap a/b", 3, 7);
+        assert!(behind.message.contains("backup") && behind.message.contains("ConfigMap a/b"), "{behind:?}");
+        assert_eq!((behind.behind, behind.stalled), (Some(7), false));
+        let lie = Trouble::behind(&"ConfigMap a/b", 3, u64::MAX);
+        assert!(lie.stalled && lie.behind.is_none() && lie.message.contains("threeport.dev/epoch"), "{lie:?}");
     }
 }

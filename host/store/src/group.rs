@@ -13,10 +13,7 @@ use crate::lifecycle;
 use crate::queue::{Queue, span};
 use crate::state::{Entry, State};
 use crate::types::{Class, Key, Object};
-use crate::work::{Claim, Completed, Completion, InventoryEntry};
-
-/// No completion raises an epoch further: what is found on a target may have been written there by anyone.
-const HIGHEST_EPOCH: u64 = 1 << 62;
+use crate::work::{Claim, Completed, Completion, HIGHEST_EPOCH, InventoryEntry};
 
 /// Requests that are committed together.
 pub(crate) struct Group<'a> {
@@ -197,7 +194,6 @@ impl Group<'_> {
         self.queue.update(id, |work| {
             work.owner = None;
             work.done = claim.wanted;
-            // Half of the numbers that SQL holds stay free to count on.
             let raised = completion.raise_epoch.filter(|epoch| *epoch <= HIGHEST_EPOCH);
             work.epoch = work.epoch.max(raised.unwrap_or(0));
             work.attempts = if completion.failed { work.attempts.saturating_add(1) } else { 0 };

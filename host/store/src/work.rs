@@ -12,6 +12,10 @@ use serde_json::Value;
 
 use crate::types::{Class, Object, Op};
 
+/// No completion raises an epoch further: half of the numbers that SQL holds stay free to count on, and what is found on a target may have been written
+/// there by anyone.
+pub const HIGHEST_EPOCH: u64 = 1 << 62;
+
 /// What was applied where; the truth about what must be removed one day.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InventoryEntry {

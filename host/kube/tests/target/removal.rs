@@ -26,6 +26,12 @@ async fn an_owner_of_pods_waits_for_them_and_nothing_is_applied_over_it_meanwhil
     // No controller manager runs here: the foreground deletion stays where it waits for the pods.
     assert_eq!(target.remove(&owner("u1", 1), &reference).await.unwrap(), Removed::Terminating);
     assert_eq!(target.remove(&owner("u1", 1), &reference).await.unwrap(), Removed::Terminating);
+    // Applied in a version that is no longer served, it is found in another one.
+    let older = Reference { api_version: "apps/v1beta1".into(), ..reference };
+    assert!(matches!(target.find(&older).await, Err(Error::KindUnknown { .. })));
+    assert_eq!(target.remove(&owner("u1", 1), &older).await.unwrap(), Removed::Terminating);
+    let nowhere = Reference { namespace: None, ..Reference::of(&manifest) };
+    assert_eq!(target.find(&nowhere).await.unwrap(), None);
     let live = live(&target, &manifest).await;
     assert_eq!(live["metadata"]["finalizers"], json!(["foregroundDeletion"]));
     assert_eq!(health(&live).class, State::Terminating);
