@@ -177,6 +177,7 @@ impl From<StoreError> for ApiError {
             StoreError::Gone { asked, oldest, .. } => {
                 Self::gone(format!("too old resource version: {asked} (the change log starts at {oldest})"))
             }
+            too_deep @ StoreError::TooDeep(_) => Self::bad_request(too_deep.to_string()),
             other => {
                 tracing::error!(error = %other, "the store failed");
                 Self::internal(other.to_string())
