@@ -29,10 +29,16 @@ enum Command {
     /// Push, roll back and list plugins
     #[command(subcommand)]
     Plugin(threeport_cli::plugin::Command),
+    /// The server starts it for each component that is compiled
+    #[command(hide = true)]
+    CompileComponent { order: String },
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Command::CompileComponent { order } = &cli.command {
+        return threeport_wasm::compile_worker(order);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(&anyhow::Error::new(error).context("start the async runtime")),
@@ -41,6 +47,7 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Server(config) => server::run(config).await,
             Command::Plugin(command) => threeport_cli::plugin::run(&cli.connection, command).await,
+            Command::CompileComponent { .. } => Ok(()),
         }
     });
     match result {

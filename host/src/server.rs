@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use threeport_controller::Controller;
 use threeport_scheduler::{Bell, Listener, jetstream, local};
 use threeport_store::{Key32, Store};
-use threeport_wasm::{Limits, Runtime};
+use threeport_wasm::{CompileLimits, Compiling, Limits, Runtime, Worker};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -29,7 +29,8 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
 
     let store = open_store(&data, &settings).await?;
     let (bell, listener) = bell(&config).await?;
-    let runtime = Runtime::new(Limits::default()).context("set up the plugin sandbox")?;
+    let runtime =
+        Runtime::with_compiler(Limits::default(), compiling(&data, &settings)?).context("set up the plugin sandbox")?;
     let mut controller_config = threeport_controller::Config::new(owner()?);
     controller_config.slots = config.slots;
     let controller = Controller::new(controller_config, store.clone(), bell.clone(), listener, runtime);
@@ -89,6 +90,20 @@ async fn open_store(data: &Path, settings: &Path) -> Result<Store> {
     Store::open(threeport_store::Config::new(&path, Key32::new(key)))
         .await
         .with_context(|| format!("open {}", path.display()))
+}
+
+/// Components are compiled by this program again, and kept beside the data; the key that vouches for them is kept elsewhere.
+fn compiling(data: &Path, settings: &Path) -> Result<Compiling> {
+    // What this process was started from, even if the file was replaced meanwhile.
+    let own = Path::new("/proc/self/exe");
+    let program = if own.exists() { own.to_owned() } else { std::env::current_exe().context("find this program")? };
+    let key = state::secret(&settings.join("cache.key"), 32)?;
+    Ok(Compiling {
+        worker: Worker { program, args: vec!["compile-component".into()] },
+        cache: data.join("compiled"),
+        key: key.try_into().map_err(|_wrong| anyhow!("the key of compiled components is not 32 bytes long"))?,
+        limits: CompileLimits::default(),
+    })
 }
 
 async fn bell(config: &config::Server) -> Result<(Arc<dyn Bell>, Box<dyn Listener>)> {

@@ -1,4 +1,4 @@
-//! The engine's settings: pooled, copy-on-write, interrupted by epochs. `reference` figures for them are in the bench of this crate.
+//! The engine's settings: pooled, copy-on-write, interrupted by epochs. Figures are in the bench of this crate.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// Runs at a time. More wait for a place.
 pub(crate) const CONCURRENCY: usize = 256;
 
+/// The engine that runs guests.
 pub(crate) fn engine(limits: &Limits) -> Result<Engine, wasmtime::Error> {
     let concurrency = CONCURRENCY as u32;
     let mut pool = PoolingAllocationConfig::new();
@@ -27,11 +28,22 @@ pub(crate) fn engine(limits: &Limits) -> Result<Engine, wasmtime::Error> {
         .linear_memory_keep_resident(128 << 10)
         .table_keep_resident(16 << 10)
         .pagemap_scan(Enabled::Auto);
+    let mut config = settings(limits.memory);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    Engine::new(&config)
+}
+
+/// An engine that compiles for the one above and runs nothing: without its address space.
+pub(crate) fn compiler(guest_memory: usize) -> Result<Engine, wasmtime::Error> {
+    Engine::new(&settings(guest_memory))
+}
+
+/// What compiled code depends on. The same in both engines, or the one refuses what the other made.
+fn settings(guest_memory: usize) -> Config {
     let mut config = Config::new();
     config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .memory_init_cow(true)
-        .memory_reservation(limits.memory as u64)
+        .memory_reservation(guest_memory as u64)
         .memory_guard_size(32 << 20)
         .epoch_interruption(true)
         .concurrency_support(false)
@@ -43,7 +55,7 @@ pub(crate) fn engine(limits: &Limits) -> Result<Engine, wasmtime::Error> {
         .wasm_memory64(false)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .generate_address_map(true);
-    Engine::new(&config)
+    config
 }
 
 /// Ticks until the last clone of the engine is gone.

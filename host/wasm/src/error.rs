@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A component that cannot be made a plugin. Nothing that serves is touched by it.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error, Serialize, Deserialize)]
 pub enum LoadError {
     /// The bytes are no component.
     #[error(
@@ -41,12 +43,30 @@ pub enum LoadError {
     /// It does not compile or link.
     #[error("the component does not compile: {0}")]
     Compile(String),
+    /// Compiling it took more than it may. The worker was ended; nobody else noticed.
+    #[error(
+        "compiling the component was stopped: {0}; build it in release mode with lto and without generated code of that size, or raise the limits of the server's compile worker"
+    )]
+    CompileLimit(String),
+    /// Its instances would want more than any may have, or it has more parts than one may have.
+    #[error(
+        "the component wants more than an instance may have: {0}; make its memory, its tables and its parts smaller"
+    )]
+    Oversized(String),
+    /// The host could not compile it; the component may be good.
+    #[error("this host could not compile the component: {0}; it is tried again")]
+    Compiler(String),
     /// `describe` failed or gave something unusable.
     #[error("the component's description is unusable: {0}")]
     Describe(String),
 }
 
 impl LoadError {
+    /// Whether the same component may load when it is tried again.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Compiler(_))
+    }
+
     /// The reason of the condition that reports it.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -55,6 +75,9 @@ impl LoadError {
             Self::WrongContract { .. } => "ContractUnsupported",
             Self::ForbiddenImport { .. } => "ImportForbidden",
             Self::Compile(_) => "ComponentInvalid",
+            Self::CompileLimit(_) => "CompileLimitExceeded",
+            Self::Oversized(_) => "ComponentTooLarge",
+            Self::Compiler(_) => "CompilerFailed",
             Self::Describe(_) => "ComponentInvalid",
         }
     }
@@ -110,6 +133,19 @@ pub enum RunError {
         /// Handles at a time.
         limit: usize,
     },
+    /// Tables beyond measure.
+    #[error(
+        "the plugin grew a table to more than {limit} entries and was stopped; this is a fault of the plugin, roll it back or report it to its author"
+    )]
+    Tables {
+        /// Entries of a table.
+        limit: usize,
+    },
+    /// More instances, memories or tables than a run may have.
+    #[error(
+        "the plugin is made of more parts than a run may have and was stopped: {0}; make it one module with one memory"
+    )]
+    Parts(String),
     /// Recursion without end.
     #[error("the plugin ran out of stack and was stopped; it recurses too deeply{}", at(backtrace))]
     StackOverflow {
@@ -134,6 +170,8 @@ impl RunError {
             Self::HostCalls { .. } => "HostCallLimitExceeded",
             Self::HostBytes { .. } => "HostByteLimitExceeded",
             Self::Handles { .. } => "HandleLimitExceeded",
+            Self::Tables { .. } => "TableLimitExceeded",
+            Self::Parts(_) => "PartLimitExceeded",
             Self::StackOverflow { .. } => "StackOverflow",
             Self::BadAnswer(_) => "AnswerInvalid",
             Self::Host(_) => "HostFailed",

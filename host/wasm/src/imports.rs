@@ -17,6 +17,13 @@ use types::{Object, ObjectRef, Problem};
 /// Bytes that one call of `context.random` gives at most.
 const RANDOM_MAX: u32 = 4096;
 
+/// Entries of a table.
+pub(crate) const TABLE_MAX: usize = 20_000;
+
+/// Bytes of a log line and of all log lines of a run. What is beyond is cut off, and said once.
+const LOG_LINE_MAX: usize = 4 << 10;
+const LOG_MAX: usize = 64 << 10;
+
 /// A guest's open cluster: the number that [`Capabilities::open`] gave.
 #[derive(Debug)]
 pub struct ClusterHandle(u32);
@@ -29,6 +36,7 @@ pub(crate) enum Exceeded {
     HostCalls,
     HostBytes,
     Handles,
+    Tables,
 }
 
 impl fmt::Display for Exceeded {
@@ -46,6 +54,7 @@ pub(crate) struct Run {
     limits: Limits,
     now_ms: u64,
     random: fastrand::Rng,
+    logged: usize,
     pub(crate) calls: u32,
     pub(crate) bytes: usize,
     pub(crate) memory: usize,
@@ -65,6 +74,7 @@ impl Run {
             limits,
             now_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             random: fastrand::Rng::with_seed(seed),
+            logged: 0,
             calls: 0,
             bytes: 0,
             memory: 0,
@@ -113,7 +123,7 @@ impl ResourceLimiter for Run {
 
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         // Tables hold function references: a guest that grows one by itself is after the host's memory.
-        if desired > 20_000 { self.stop(Exceeded::Memory) } else { Ok(true) }
+        if desired > TABLE_MAX { self.stop(Exceeded::Tables) } else { Ok(true) }
     }
 
     fn instances(&self) -> usize {
@@ -237,7 +247,17 @@ impl context::Host for Run {
         if level == "panic" {
             self.panic = Some(message.chars().take(1000).collect());
         }
-        self.capabilities.log(&level, &message, &fields);
+        if self.logged > LOG_MAX {
+            return Ok(());
+        }
+        let size = message.len().min(LOG_LINE_MAX) + fields.weigh();
+        self.logged += size;
+        if self.logged > LOG_MAX {
+            let said = format!("it logged more than {} KiB in this run; the rest is left out", LOG_MAX >> 10);
+            self.capabilities.log("warn", &said, &[]);
+        } else {
+            self.capabilities.log(&level, &message[..message.floor_char_boundary(LOG_LINE_MAX)], &fields);
+        }
         Ok(())
     }
 }

@@ -1,10 +1,12 @@
 //! Plugins: WebAssembly components, their generations, limits and grants.
 //!
-//! Owns everything that runs foreign code. A version of a plugin is compiled once; every run gets a fresh store and instance from it, with its
+//! Owns everything that runs foreign code. A version of a plugin is compiled once, in a process of its own; every run gets a fresh store and instance from it, with its
 //! own limits, and whatever a guest does ends as a [`RunError`] or as data. Never acts on anything: what a guest may read it reads through the
 //! [`Capabilities`] that the caller hands in, what it wants done it says in a plan.
 
 mod answer;
+mod cache;
+mod compile;
 #[allow(missing_docs, unreachable_pub, reason = "generated from wit/, which documents it")]
 pub mod contract;
 mod descriptor;
@@ -13,14 +15,18 @@ mod error;
 mod grants;
 mod imports;
 mod inspect;
+mod load;
+mod native;
 mod registry;
 mod runtime;
 mod weigh;
+mod worker;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use compile::{CompileLimits, Compiling, Worker};
 pub use contract::types::{
     Child, Condition, Connection, Event, Failure, Manifest, Next, Object, ObjectRef, Observed, Plan, Problem, Request,
     Resolved, ResolvedObject, Watch,
@@ -31,6 +37,7 @@ pub use grants::{Grants, KubernetesRule, StateRule, Verb};
 pub use imports::ClusterHandle;
 pub use registry::Registry;
 pub use runtime::{Moment, Plugin, Runtime, Usage};
+pub use worker::compile_worker;
 
 /// Ceilings of one run. Every one is enforced; exceeding it is a [`RunError`] that names it.
 #[derive(Clone, Debug)]

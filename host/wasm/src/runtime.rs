@@ -1,96 +1,72 @@
-//! Loading components and running them.
+//! Running components: a fresh instance for each run, and its limits.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
 use futures::FutureExt;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
-use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Engine, Store, Trap, UpdateDeadline, WasmBacktrace};
 
-use crate::contract::{Descriptor, PACKAGE, Reconciler, ReconcilerPre, VERSION};
-use crate::imports::{Exceeded, NoCapabilities, Run};
+use crate::compile::{Compiler, Compiling};
+use crate::contract::{Descriptor, Reconciler, ReconcilerPre};
+use crate::imports::{Exceeded, NoCapabilities, Run, TABLE_MAX};
 use crate::weigh::Weigh;
-use crate::{
-    Answer, Capabilities, Entry, Grants, Limits, LoadError, Problem, Request, RunError, answer, descriptor, engine,
-    inspect,
-};
-
-/// Bytes of a component that are accepted: compiling is the one thing that the limits of a run do not cover.
-const COMPONENT_MAX: usize = 16 << 20;
+use crate::{Answer, Capabilities, Entry, Grants, Limits, Problem, Request, RunError, answer, engine, load};
 
 /// Compiles components and gives every run a fresh instance. Cheap to clone.
 #[derive(Clone)]
 pub struct Runtime {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
-struct Shared {
-    engine: Engine,
-    linker: Linker<Run>,
-    limits: Limits,
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) linker: Linker<Run>,
+    pub(crate) limits: Limits,
     places: Semaphore,
+    /// None: in this process, and nothing is kept.
+    pub(crate) compiler: Option<Compiler>,
+    /// What, besides the component, its compiled code depends on.
+    settings: String,
 }
 
 impl Runtime {
-    /// An engine with these limits for every run, and the thread that interrupts its guests.
+    /// An engine with these limits for every run, and the thread that interrupts its guests. It compiles in this process and keeps nothing of it:
+    /// for tests, and for components that one trusts.
     ///
     /// # Errors
     /// When this machine cannot give the engine its address space or its thread.
     pub fn new(limits: Limits) -> Result<Self, RunError> {
+        Self::make(limits, None)
+    }
+
+    /// As [`Runtime::new`], with a worker that compiles and a directory that keeps what it compiled.
+    ///
+    /// # Errors
+    /// Besides those, when the directory cannot be used.
+    pub fn with_compiler(limits: Limits, compiling: Compiling) -> Result<Self, RunError> {
+        let compiler = Compiler::open(compiling).map_err(|error| RunError::Host(error.to_string()))?;
+        Self::make(limits, Some(compiler))
+    }
+
+    fn make(limits: Limits, compiler: Option<Compiler>) -> Result<Self, RunError> {
         let host = |error: String| RunError::Host(format!("the WebAssembly engine does not start: {error}"));
         let engine = engine::engine(&limits).map_err(|error| host(format!("{error:#}")))?;
         engine::tick(&engine).map_err(|error| host(error.to_string()))?;
         let mut linker = Linker::new(&engine);
         Reconciler::add_to_linker::<_, HasSelf<Run>>(&mut linker, |run| run)
             .map_err(|error| host(format!("{error:#}")))?;
-        Ok(Self { shared: Arc::new(Shared { engine, linker, limits, places: Semaphore::new(engine::CONCURRENCY) }) })
+        let settings = load::settings(&engine);
+        let places = Semaphore::new(engine::CONCURRENCY);
+        Ok(Self { shared: Arc::new(Shared { engine, linker, limits, places, compiler, settings }) })
     }
 
     /// The ceilings of every run.
     pub fn limits(&self) -> &Limits {
         &self.shared.limits
-    }
-
-    /// Makes a component a plugin: checks what it is and what it wants, compiles it on a thread of its own, and has it describe itself in an
-    /// instance that may read nothing.
-    ///
-    /// # Errors
-    /// [`LoadError`]; whatever serves is not touched by it.
-    pub async fn load(&self, component: impl Into<Bytes>) -> Result<Plugin, LoadError> {
-        let component: Bytes = component.into();
-        if component.len() > COMPONENT_MAX {
-            return Err(LoadError::TooLarge { found: component.len(), limit: COMPONENT_MAX });
-        }
-        let shared = self.shared.clone();
-        let compile = move || -> Result<_, LoadError> {
-            inspect::contract(&component)?;
-            let digest = format!("sha256:{}", hex(&Sha256::digest(&component)));
-            let compiled = Component::new(&shared.engine, &component)
-                .map_err(|error| LoadError::Compile(first_line(&format!("{error:#}"))))?;
-            let pre = shared.linker.instantiate_pre(&compiled).and_then(ReconcilerPre::new).map_err(|error| {
-                LoadError::WrongContract {
-                    wanted: format!("{PACKAGE}@{VERSION}"),
-                    found: format!("a variant of it ({})", first_line(&format!("{error:#}"))),
-                }
-            })?;
-            Ok((digest, component.len(), pre))
-        };
-        let (digest, size, pre) = tokio::task::spawn_blocking(compile)
-            .await
-            .map_err(|error| LoadError::Compile(format!("the compiler gave up: {error}")))??;
-        let shared = self.shared.clone();
-        let moment = Moment { now: Duration::ZERO, seed: 0 };
-        let (described, _) = shared
-            .run(&pre, Arc::new(NoCapabilities), moment, async |guest, store| guest.call_describe(store).await)
-            .await;
-        let descriptor = described.map_err(|error| LoadError::Describe(error.to_string()))?;
-        let (kinds, requested) = descriptor::check(&descriptor)?;
-        Ok(Plugin { digest, size, descriptor, kinds, requested, pre, shared })
     }
 }
 
@@ -106,8 +82,8 @@ pub struct Plugin {
     pub kinds: Vec<CustomResourceDefinition>,
     /// `descriptor.grants`, decoded: what it asks for, which is not what it has.
     pub requested: Grants,
-    pre: ReconcilerPre<Run>,
-    shared: Arc<Shared>,
+    pub(crate) pre: ReconcilerPre<Run>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl std::fmt::Debug for Plugin {
@@ -200,7 +176,12 @@ impl Plugin {
 }
 
 impl Shared {
-    async fn run<T>(
+    /// Of the compiled code of a component.
+    pub(crate) fn name(&self, digest: &str) -> String {
+        format!("{}-{}", digest.trim_start_matches("sha256:"), self.settings)
+    }
+
+    pub(crate) async fn run<T>(
         &self,
         pre: &ReconcilerPre<Run>,
         capabilities: Arc<dyn Capabilities>,
@@ -254,12 +235,16 @@ impl Shared {
             Some(Exceeded::HostCalls) => return RunError::HostCalls { limit: limits.host_calls },
             Some(Exceeded::HostBytes) => return RunError::HostBytes { limit: limits.host_bytes },
             Some(Exceeded::Handles) => return RunError::Handles { limit: limits.handles },
+            Some(Exceeded::Tables) => return RunError::Tables { limit: TABLE_MAX },
             None => {}
         }
         let cause = error.root_cause().to_string();
         // The engine keeps the type of this one to itself.
         if cause.contains("fuel allocated for hostcalls has been exhausted") {
             return RunError::HostBytes { limit: limits.host_bytes };
+        }
+        if cause.starts_with("resource limit exceeded") {
+            return RunError::Parts(cause);
         }
         let backtrace = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
         match error.downcast_ref::<Trap>() {
@@ -282,12 +267,4 @@ fn frames(backtrace: &WasmBacktrace) -> String {
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".into())
-}
-
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().to_owned()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

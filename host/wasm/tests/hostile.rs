@@ -163,7 +163,7 @@ async fn what_does_not_load_is_refused_with_the_reason() {
     let mut torn = guest("note-v1");
     torn.truncate(torn.len() / 2);
     assert!(matches!(runtime.load(torn).await.unwrap_err(), LoadError::NotAComponent(_)));
-    let error = runtime.load(vec![0; (16 << 20) + 1]).await.unwrap_err();
+    let error = runtime.load(vec![0; (64 << 20) + 1]).await.unwrap_err();
     assert!(matches!(&error, LoadError::TooLarge { .. }), "{error}");
 }
 
