@@ -27,6 +27,9 @@ pub(crate) struct Server {
     /// Reconciles that may run at a time
     #[arg(long, env = "THREEPORT_SLOTS", default_value_t = 16)]
     pub slots: usize,
+    /// Largest plugin component, or other blob, that may be uploaded, in MiB
+    #[arg(long, env = "THREEPORT_BLOB_LIMIT", value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub blob_limit: u64,
 }
 
 /// `name` under the user's base directory for `kind`, as the XDG specification has it.

@@ -29,8 +29,8 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
 
     let store = open_store(&data, &settings).await?;
     let (bell, listener) = bell(&config).await?;
-    let runtime =
-        Runtime::with_compiler(Limits::default(), compiling(&data, &settings)?).context("set up the plugin sandbox")?;
+    let runtime = Runtime::with_compiler(Limits::default(), compiling(&config, &data, &settings)?)
+        .context("set up the plugin sandbox")?;
     let mut controller_config = threeport_controller::Config::new(owner()?);
     controller_config.slots = config.slots;
     let controller = Controller::new(controller_config, store.clone(), bell.clone(), listener, runtime);
@@ -44,7 +44,8 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
     // Not with the data: the authority's key is a secret.
     let pki = threeport_api::pki::load_or_create(&settings.join("pki"), &names).context("prepare the certificates")?;
     let (stop, stopped) = watch::channel(false);
-    let api_config = threeport_api::Config::new(config.listen, token.clone(), pki.tls());
+    let mut api_config = threeport_api::Config::new(config.listen, token.clone(), pki.tls());
+    api_config.blob_limit = config.blob_limit << 20;
     let served = threeport_api::serve(api_config, store.clone(), bell, wait_for(stopped.clone())).await?;
     let address = served.address();
     let kubeconfig = threeport_api::kubeconfig(&format!("https://{}", reachable(address)), pki.ca_pem(), &token);
@@ -93,7 +94,7 @@ async fn open_store(data: &Path, settings: &Path) -> Result<Store> {
 }
 
 /// Components are compiled by this program again, and kept beside the data; the key that vouches for them is kept elsewhere.
-fn compiling(data: &Path, settings: &Path) -> Result<Compiling> {
+fn compiling(config: &config::Server, data: &Path, settings: &Path) -> Result<Compiling> {
     // What this process was started from, even if the file was replaced meanwhile.
     let own = Path::new("/proc/self/exe");
     let program = if own.exists() { own.to_owned() } else { std::env::current_exe().context("find this program")? };
@@ -102,7 +103,10 @@ fn compiling(data: &Path, settings: &Path) -> Result<Compiling> {
         worker: Worker { program, args: vec!["compile-component".into()] },
         cache: data.join("compiled"),
         key: key.try_into().map_err(|_wrong| anyhow!("the key of compiled components is not 32 bytes long"))?,
-        limits: CompileLimits::default(),
+        limits: CompileLimits {
+            component: usize::try_from(config.blob_limit << 20).unwrap_or(usize::MAX),
+            ..CompileLimits::default()
+        },
     })
 }
 

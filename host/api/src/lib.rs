@@ -6,6 +6,7 @@
 
 mod accept;
 mod auth;
+mod blobs;
 mod clock;
 mod discovery;
 mod jsonpath;
@@ -40,12 +41,14 @@ pub struct Config {
     pub token: String,
     /// Certificate and key.
     pub tls: Tls,
+    /// Bytes of an uploaded blob.
+    pub blob_limit: u64,
 }
 
 impl Config {
     /// A configuration.
     pub fn new(listen: SocketAddr, token: impl Into<String>, tls: Tls) -> Self {
-        Self { listen, token: token.into(), tls }
+        Self { listen, token: token.into(), tls, blob_limit: 64 << 20 }
     }
 }
 

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse as _, Response};
-use serde_json::json;
 use threeport_scheduler::{Bell, Wake};
 use threeport_store::Store;
 use tokio::sync::{RwLock, watch};
@@ -16,13 +15,11 @@ use tracing::Instrument as _;
 use crate::auth::Token;
 use crate::query::{Query, segments};
 use crate::registry::{Kind, Registry};
-use crate::status::{ApiError, ApiResult, json_response};
-use crate::{discovery, openapi, resources};
+use crate::status::{ApiError, ApiResult};
+use crate::{blobs, discovery, openapi, resources};
 
 /// Largest body of a request.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
-/// Largest uploaded blob.
-const BLOB_LIMIT: usize = 64 * 1024 * 1024;
 
 /// What every handler works with.
 pub(crate) struct App {
@@ -31,6 +28,8 @@ pub(crate) struct App {
     pub bell: Arc<dyn Bell>,
     pub address: SocketAddr,
     token: Token,
+    /// Bytes of an uploaded blob.
+    pub blob_limit: u64,
     /// Watches end when this turns true.
     pub stopped: watch::Receiver<bool>,
     /// Held for reading while an object is put into a namespace, for writing while one is removed: no object is left behind.
@@ -45,8 +44,9 @@ impl App {
         token: Token,
         stopped: watch::Receiver<bool>,
         address: SocketAddr,
+        blob_limit: u64,
     ) -> Self {
-        Self { store, registry, bell, address, token, stopped, namespaces: RwLock::new(()) }
+        Self { store, registry, bell, address, token, blob_limit, stopped, namespaces: RwLock::new(()) }
     }
 
     /// Rings for an object that is due.
@@ -113,11 +113,7 @@ async fn route(app: &Arc<App>, request: Request) -> ApiResult<Response> {
         ["openapi", "v2"] => get(openapi::version_2(&parts.headers)),
         ["openapi", "v3"] => get(openapi::index(&kinds)),
         ["openapi", "v3", rest @ ..] => get(openapi::document(&kinds, &rest.join("/"))?),
-        ["blobs"] if parts.method == Method::POST => {
-            let bytes = read(body, BLOB_LIMIT).await?;
-            let digest = app.store.put_blob(bytes).await?;
-            Ok(json_response(StatusCode::CREATED, json!({"digest": digest}).to_string()))
-        }
+        ["blobs"] if parts.method == Method::POST => blobs::upload(app, &parts.headers, body).await,
         ["blobs"] => Err(ApiError::method_not_allowed(parts.method.as_str())),
         [] => get(discovery::paths(&kinds)),
         segments => {

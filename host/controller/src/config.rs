@@ -23,6 +23,10 @@ pub struct Config {
     pub grace: Duration,
     /// How long a target is left alone after it did not answer; doubles up to ten times this.
     pub target_pause: Duration,
+    /// How often to look for components that no Plugin names.
+    pub blob_sweep: Duration,
+    /// How long an uploaded component is kept for a Plugin that names it.
+    pub blob_grace: Duration,
 }
 
 impl Config {
@@ -38,6 +42,8 @@ impl Config {
             resync: Duration::from_secs(600),
             grace: Duration::from_secs(10),
             target_pause: Duration::from_secs(3),
+            blob_sweep: Duration::from_secs(600),
+            blob_grace: Duration::from_secs(3600),
         }
     }
 }

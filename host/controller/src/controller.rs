@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tracing::Instrument;
 
 use crate::backoff::jittered;
+use crate::components;
 use crate::config::Config;
 use crate::events;
 use crate::host::Host;
@@ -118,6 +119,7 @@ impl Controller {
             tokio::spawn(gather(host.clone(), drifts)),
             tokio::spawn(renew(host.clone(), running.clone())),
             tokio::spawn(events::forget(host.store.clone())),
+            tokio::spawn(components::collect(host.clone())),
         ];
         let mut runs = JoinSet::new();
         while !*shutdown.borrow() {

@@ -8,6 +8,7 @@ mod act;
 mod backoff;
 mod capabilities;
 mod carried;
+mod components;
 mod conditions;
 mod config;
 mod controller;

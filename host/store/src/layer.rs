@@ -4,8 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
+use crate::blob::BlobWrite;
 use crate::body::{Body, differs_for_others};
 use crate::error::Error;
 use crate::state::{Entry, Logged, State};
@@ -65,7 +64,7 @@ pub(crate) struct Layer {
     pub(crate) carried: HashMap<i64, Vec<u8>>,
     pub(crate) inventory: Vec<(i64, InventoryWrite)>,
     pub(crate) created: i64,
-    pub(crate) blobs: Vec<(String, Bytes)>,
+    pub(crate) blobs: Vec<BlobWrite>,
     /// Forget the log up to here.
     pub(crate) compact: Option<u64>,
 }
@@ -258,8 +257,12 @@ mod tests {
     #[test]
     fn what_cannot_be_read_any_more_can_be_removed() {
         let key = Key { resource: Resource::new("", "things"), namespace: None, name: "a".into() };
-        let object =
-            Object { key: key.clone(), uid: "u".into(), resource_version: 1, body: Bytes::from_static(b"{torn") };
+        let object = Object {
+            key: key.clone(),
+            uid: "u".into(),
+            resource_version: 1,
+            body: bytes::Bytes::from_static(b"{torn"),
+        };
         let mut state = State::default();
         state.put(Entry { id: 1, object });
         let group = Layer::default();

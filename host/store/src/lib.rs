@@ -4,6 +4,7 @@
 //! it is decided by `api` (users' writes) and `controller` (what was done about them). One rule holds everywhere: whatever is acknowledged is
 //! on disk, and whatever must happen because of a write is a row committed with it (law 1: the row is the queue).
 
+mod blob;
 mod body;
 mod config;
 mod crypt;
@@ -19,6 +20,7 @@ pub mod types;
 mod watch;
 pub mod work;
 
+pub use blob::BlobWriter;
 pub use config::{Config, Key32};
 pub use error::Error;
 pub use queue::QueueStats;

@@ -3,13 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::Config;
-use crate::crypt::hex;
 use crate::error::Error;
 use crate::layer::Step;
 use crate::queue::{self, QueueStats};
@@ -40,11 +37,24 @@ impl Store {
         self.ask(Request::Close).await
     }
 
-    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Request) -> Result<T, Error> {
+    pub(crate) async fn ask<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Request,
+    ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         let closed = || Error::Database("the store is closed".to_string());
         self.requests.send(request(reply)).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
+    }
+
+    /// Asks for something whose end nobody waits for; it is not done when the writer is busy.
+    pub(crate) fn tell(&self, request: Request) {
+        // Busy, or closed.
+        let _told = self.requests.try_send(request);
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// An object as it is now.
@@ -152,24 +162,6 @@ impl Store {
         }
     }
 
-    /// Keeps bytes under their digest.
-    pub async fn put_blob(&self, bytes: impl Into<Bytes>) -> Result<String, Error> {
-        let bytes = bytes.into();
-        let digest = digest(&bytes);
-        let kept = digest.clone();
-        self.ask(|reply| Request::Blob(digest, bytes, reply)).await?;
-        Ok(kept)
-    }
-
-    /// Bytes by their digest; checked against it.
-    pub async fn get_blob(&self, wanted: &str) -> Result<Option<Bytes>, Error> {
-        let Some(bytes) = self.engine.blob(wanted).await? else { return Ok(None) };
-        if digest(&bytes) != wanted {
-            return Err(Error::Corrupt(format!("blob {wanted}"), "its bytes have another digest".to_string()));
-        }
-        Ok(Some(bytes.into()))
-    }
-
     /// Forgets the change log up to a resourceVersion. It is also kept at the configured length by itself.
     pub async fn compact(&self, upto: u64) -> Result<(), Error> {
         self.ask(|reply| Request::Compact(upto, reply)).await
@@ -179,8 +171,4 @@ impl Store {
     pub fn commits(&self) -> u64 {
         self.engine.commits()
     }
-}
-
-fn digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }

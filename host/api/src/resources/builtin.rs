@@ -90,7 +90,7 @@ pub(super) async fn check(app: &App, kind: &Kind, body: &Value, old: Option<&Val
     } else if kind.is_builtin(OWN_GROUP, "plugins") {
         let digest = body["spec"]["component"].as_str().unwrap_or_default();
         let unchanged = old.is_some_and(|old| old["spec"]["component"] == digest);
-        if !unchanged && app.store.get_blob(digest).await?.is_none() {
+        if !unchanged && !app.store.touch_blob(digest).await? {
             let detail = "no component with this digest has been uploaded: push it with `threeport plugin push FILE`, or POST its bytes to /blobs";
             errors.push(FieldError::invalid("spec.component", &digest.into(), detail));
         }

@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
+use crate::support::until;
 use crate::world::*;
 
 #[tokio::test]
@@ -105,5 +108,26 @@ async fn an_object_without_its_plugin_says_so_and_goes_on_when_the_plugin_comes(
     world.ready("notes", "a", "early", "Unknown", "PluginNotLoaded").await;
     world.serve("note", "note-v1").await;
     world.ready("notes", "a", "early", "True", "Kept").await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn components_that_no_plugin_names_are_collected_after_a_while() {
+    let world = World::tuned(|config, _| {
+        config.blob_sweep = Duration::from_millis(50);
+        config.blob_grace = Duration::from_millis(200);
+    })
+    .await;
+    let first = world.serve("note", "note-v1").await;
+    let second = world.push("note", component("note-v2"), false).await;
+    world.until("plugins", None, "note", |note| note["status"]["digest"] == json!(second)).await;
+    let stray = world.store.put_blob("nobody's").await.unwrap();
+    until(|| "the stray one goes".into(), async || world.store.get_blob(&stray).await.unwrap().is_none()).await;
+    for kept in [&first, &second] {
+        assert!(world.store.get_blob(kept).await.unwrap().is_some(), "it can be gone back to");
+    }
+    world.delete("plugins", None, "note").await;
+    world.gone("plugins", None, "note").await;
+    until(|| "with the Plugin they go".into(), async || world.store.get_blob(&first).await.unwrap().is_none()).await;
     world.stop().await;
 }

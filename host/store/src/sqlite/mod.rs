@@ -1,5 +1,6 @@
 //! The embedded engine: SQLite through sqlx, one writer, everything of now in memory.
 
+mod blobs;
 mod claims;
 mod load;
 mod log;
@@ -188,11 +189,6 @@ impl Engine {
 
     pub(crate) async fn carried(&self, id: i64) -> Result<Value, Error> {
         claims::carried(&self.readers, &self.crypt, id).await
-    }
-
-    pub(crate) async fn blob(&self, digest: &str) -> Result<Option<Vec<u8>>, Error> {
-        let query = sqlx::query_scalar("select bytes from blob where digest = ?").bind(digest);
-        query.fetch_optional(&self.readers).await.map_err(failed)
     }
 }
 

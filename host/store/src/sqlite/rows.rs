@@ -113,9 +113,8 @@ pub(super) async fn write(
     for (id, write) in layer.inventory.iter().filter(|(id, _)| !layer.removed.contains(id)) {
         inventory(conn, *id, write, sealing.crypt).await?;
     }
-    for (digest, bytes) in &layer.blobs {
-        let sql = "insert into blob (digest, bytes) values (?, ?) on conflict (digest) do nothing";
-        sqlx::query(sql).bind(digest).bind(&bytes[..]).execute(&mut *conn).await?;
+    for blob in &layer.blobs {
+        super::blobs::write(conn, blob).await?;
     }
     if let Some(upto) = layer.compact {
         super::log::compact(conn, upto).await?;

@@ -7,12 +7,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::rows::{self, Sealing};
 use super::{Engine, load};
+use crate::blob::BlobWrite;
 use crate::error::Error;
 use crate::group::{Group, Lease, Picked};
 use crate::layer::{Layer, Step};
@@ -31,7 +31,7 @@ pub(crate) enum Request {
     Complete(Lease, Box<Completion>, Vec<Step>, Reply<Completed>),
     Release(Lease, Reply<()>),
     Wake(Vec<Arc<str>>, Class, Reply<()>),
-    Blob(String, Bytes, Reply<()>),
+    Blob(BlobWrite, Reply<()>),
     Compact(u64, Reply<()>),
     Close(Reply<()>),
 }
@@ -40,7 +40,7 @@ impl Request {
     fn size(&self) -> usize {
         match self {
             Self::Write(steps, _) | Self::Complete(_, _, steps, _) => steps.iter().map(Step::size).sum(),
-            Self::Blob(_, bytes, _) => bytes.len(),
+            Self::Blob(write, _) => write.size(),
             _ => 0,
         }
     }
@@ -248,8 +248,8 @@ fn one(group: &mut Group<'_>, request: Request) -> Answer {
             group.wake(&uids, class);
             answer(reply, Ok(()))
         }
-        Request::Blob(digest, bytes, reply) => {
-            group.layer.blobs.push((digest, bytes));
+        Request::Blob(write, reply) => {
+            group.layer.blobs.push(write);
             answer(reply, Ok(()))
         }
         Request::Compact(upto, reply) => {

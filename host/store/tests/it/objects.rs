@@ -1,5 +1,7 @@
 //! Writing: preconditions, all or nothing, resourceVersions, references.
 
+use std::time::Duration;
+
 use serde_json::json;
 use threeport_store::{Class, Error, Op, Precondition};
 
@@ -176,4 +178,45 @@ async fn blobs_are_kept_under_their_digest() {
     let store = store.reopen().await;
     assert_eq!(store.get_blob(&digest).await.unwrap().unwrap(), "abc");
     assert!(store.get_blob("sha256:00").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_large_blob_is_written_in_pieces_and_given_up_without_a_trace() {
+    let store = open().await;
+    let bytes: Vec<u8> = (0..5_000_000_u32).map(|number| (number * 31) as u8).collect();
+    let mut writer = store.blob_writer();
+    for piece in bytes.chunks(300_000) {
+        writer.write(piece).await.unwrap();
+    }
+    assert_eq!(writer.size(), 5_000_000);
+    let digest = writer.finish().await.unwrap();
+    assert_eq!(store.get_blob(&digest).await.unwrap().unwrap(), bytes);
+    assert_eq!(store.put_blob(bytes).await.unwrap(), digest, "the same again is the same");
+
+    let mut given_up = store.blob_writer();
+    given_up.write(&[1; 3 << 20]).await.unwrap();
+    drop(given_up);
+    // The writer serves in order: after this, the upload is gone.
+    store.put_blob("later").await.unwrap();
+    assert_eq!(store.collect_blobs(Vec::new(), Duration::ZERO).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn blobs_that_nobody_names_go_after_a_grace_time() {
+    let store = open().await;
+    let (kept, old) = (store.put_blob("kept").await.unwrap(), store.put_blob("old").await.unwrap());
+    let collect = |keep: &str| store.collect_blobs(vec![keep.to_owned()], Duration::from_millis(50));
+    assert_eq!(collect(&kept).await.unwrap(), 0, "not yet");
+    let mut slow = store.blob_writer();
+    slow.write(&[1; 1 << 20]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert!(store.touch_blob(&old).await.unwrap(), "whoever is about to name it says so");
+    assert_eq!(collect(&kept).await.unwrap(), 1, "the upload that does not end");
+    assert!(slow.finish().await.unwrap_err().to_string().contains("took too long"));
+    assert!(store.get_blob(&old).await.unwrap().is_some());
+    tokio::time::sleep(Duration::from_millis(60)).await;
+    assert_eq!(collect(&kept).await.unwrap(), 1);
+    assert!(store.get_blob(&old).await.unwrap().is_none() && !store.touch_blob(&old).await.unwrap());
+    let store = store.reopen().await;
+    assert_eq!(store.get_blob(&kept).await.unwrap().unwrap(), "kept");
 }
