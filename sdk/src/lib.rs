@@ -21,6 +21,7 @@ mod plan;
 mod request;
 mod resource;
 pub mod state;
+pub mod support;
 #[cfg(not(target_family = "wasm"))]
 pub mod testing;
 

@@ -9,13 +9,12 @@ use threeport_store::{Error, ListQuery, Scope, Store};
 use crate::backoff::jittered;
 use crate::host::Host;
 use crate::kinds::plugins;
+use crate::serving::history;
 
 /// Digests that a Plugin names: what it wants, what serves, and what served before and can be gone back to.
 fn named(plugin: &Value) -> impl Iterator<Item = &str> {
-    let history = plugin.pointer("/status/history").and_then(Value::as_array);
-    let one = |pointer: &str| plugin.pointer(pointer);
-    let ones = [one("/spec/component"), one("/status/digest")];
-    ones.into_iter().flatten().chain(history.into_iter().flatten()).filter_map(Value::as_str)
+    let one = |pointer: &str| plugin.pointer(pointer).and_then(Value::as_str);
+    [one("/spec/component"), one("/status/digest")].into_iter().flatten().chain(history(plugin))
 }
 
 async fn all_named(store: &Store) -> Result<BTreeSet<String>, Error> {

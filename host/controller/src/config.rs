@@ -23,6 +23,8 @@ pub struct Config {
     pub grace: Duration,
     /// How long a target is left alone after it did not answer; doubles up to ten times this.
     pub target_pause: Duration,
+    /// How long a Plugin's run waits for its component to be compiled; what takes longer is said to be under way.
+    pub compile_patience: Duration,
     /// How often to look for components that no Plugin names.
     pub blob_sweep: Duration,
     /// How long an uploaded component is kept for a Plugin that names it.
@@ -42,6 +44,7 @@ impl Config {
             resync: Duration::from_secs(600),
             grace: Duration::from_secs(10),
             target_pause: Duration::from_secs(3),
+            compile_patience: Duration::from_secs(2),
             blob_sweep: Duration::from_secs(600),
             blob_grace: Duration::from_secs(3600),
         }

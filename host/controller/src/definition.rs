@@ -5,12 +5,22 @@ use threeport_store::lifecycle;
 
 use crate::kinds::{BadDefinition, PLUGIN_ANNOTATION, REFERENCES_ANNOTATION, ReferenceRule};
 
+/// What the stored schema is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Schema {
+    /// As the plugin describes it.
+    AsDescribed,
+    /// That, and everything that is stored now besides.
+    NoNarrower,
+}
+
 /// The definition to store for what a plugin describes; `stored` is what is there now.
 pub(crate) fn definition(
     described: &Value,
     plugin: &str,
     references: &[ReferenceRule],
     stored: Option<&Value>,
+    schema: Schema,
     uid: &str,
 ) -> Result<Value, BadDefinition> {
     let mut body = described.clone();
@@ -26,7 +36,9 @@ pub(crate) fn definition(
     let now = jiff::Timestamp::now();
     let mut body = match stored {
         Some(stored) => {
-            widen_versions(&mut body, stored);
+            if schema == Schema::NoNarrower {
+                widen_versions(&mut body, stored);
+            }
             lifecycle::update(stored, body, lifecycle::Part::Main)
         }
         None => lifecycle::create(body, now, uid, true),
@@ -70,6 +82,14 @@ fn check_schemas(crd: &Value) -> Result<(), BadDefinition> {
 /// A rollback must not prune fields that are stored: properties that were known stay known, and versions that were served keep their schema.
 fn widen_versions(body: &mut Value, stored: &Value) {
     let Some(new) = body.pointer_mut("/spec/versions").and_then(Value::as_array_mut) else { return };
+    // A version that is served stays, for whoever speaks it; objects are stored in the one that is described.
+    for before in versions(stored).iter().filter(|before| before["served"] == true) {
+        if !new.iter().any(|version| version["name"] == before["name"]) {
+            let mut kept = before.clone();
+            kept["storage"] = json!(false);
+            new.push(kept);
+        }
+    }
     for version in new {
         let before = versions(stored).iter().find(|before| before["name"] == version["name"]);
         if let (Some(before), Some(schema)) = (
@@ -111,6 +131,8 @@ fn status(crd: &Value, stored: Option<&Value>, now: jiff::Timestamp) -> Value {
         .and_then(Value::as_array)
         .cloned()
         .unwrap_or_default();
+    // A version that is gone has no objects any more, or it would not have gone.
+    kept.retain(|kept| versions(crd).iter().any(|version| version["name"] == *kept));
     if let Some(storage) = storage.filter(|storage| !kept.contains(storage)) {
         kept.push(storage);
     }
@@ -151,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_new_definition_is_established_and_says_whose_it_is() {
-        let crd = definition(&described(json!({})), "toys", &[], None, "u").unwrap();
+        let crd = definition(&described(json!({})), "toys", &[], None, Schema::AsDescribed, "u").unwrap();
         assert_eq!((plugin_of(&crd), crd["metadata"]["uid"].as_str()), (Some("toys"), Some("u")));
         assert_eq!(crd["spec"]["names"]["listKind"], "KiteList");
         assert_eq!(crd["status"]["conditions"][1]["type"], "Established");
@@ -161,20 +183,46 @@ mod tests {
     #[test]
     fn going_back_to_a_narrower_schema_keeps_the_wider_one() {
         let wide = json!({"a": {"type": "string"}, "b": {"type": "object", "properties": {"c": {"type": "integer"}}}});
-        let stored = definition(&described(wide.clone()), "toys", &[], None, "u").unwrap();
+        let stored = definition(&described(wide.clone()), "toys", &[], None, Schema::AsDescribed, "u").unwrap();
         let narrow = json!({"a": {"type": "string", "maxLength": 3}, "b": {"type": "object", "properties": {}}});
-        let merged = definition(&described(narrow), "toys", &[], Some(&stored), "other").unwrap();
+        let merged = definition(&described(narrow), "toys", &[], Some(&stored), Schema::NoNarrower, "other").unwrap();
         assert_eq!(spec(&merged)["b"]["properties"]["c"], json!({"type": "integer"}));
         assert_eq!(spec(&merged)["a"]["maxLength"], 3, "what is known is as the new version says");
         assert_eq!(merged["metadata"]["uid"], "u");
-        let again = definition(&described(wide), "toys", &[], Some(&stored), "other").unwrap();
+        let again = definition(&described(wide), "toys", &[], Some(&stored), Schema::NoNarrower, "other").unwrap();
         assert_eq!(again, stored, "the same again changes nothing");
+    }
+
+    #[test]
+    fn without_objects_a_schema_is_what_the_plugin_says() {
+        let stored =
+            definition(&described(json!({"a": {"type": "string"}})), "toys", &[], None, Schema::AsDescribed, "u");
+        let other = described(json!({"b": {"type": "string"}}));
+        let now = definition(&other, "toys", &[], Some(&stored.unwrap()), Schema::AsDescribed, "u").unwrap();
+        assert_eq!(spec(&now), &json!({"b": {"type": "string"}}));
+    }
+
+    #[test]
+    fn going_back_keeps_versions_that_are_served() {
+        let mut wide = described(json!({}));
+        let mut second = wide["spec"]["versions"][0].clone();
+        second["name"] = json!("v2");
+        second["storage"] = json!(false);
+        wide["spec"]["versions"].as_array_mut().unwrap().push(second);
+        let stored = definition(&wide, "toys", &[], None, Schema::AsDescribed, "u").unwrap();
+        let back = definition(&described(json!({})), "toys", &[], Some(&stored), Schema::NoNarrower, "u").unwrap();
+        assert_eq!(back["spec"]["versions"][1]["name"], "v2");
     }
 
     #[test]
     fn a_version_without_schema_is_refused() {
         let mut bad = described(json!({}));
         bad["spec"]["versions"][0]["schema"] = json!({});
-        assert!(definition(&bad, "toys", &[], None, "u").unwrap_err().to_string().contains("openAPIV3Schema"));
+        assert!(
+            definition(&bad, "toys", &[], None, Schema::AsDescribed, "u")
+                .unwrap_err()
+                .to_string()
+                .contains("openAPIV3Schema")
+        );
     }
 }

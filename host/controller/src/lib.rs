@@ -6,14 +6,17 @@
 
 mod act;
 mod backoff;
+mod brought;
 mod capabilities;
 mod carried;
+mod compatible;
 mod components;
 mod conditions;
 mod config;
 mod controller;
 mod definition;
 mod events;
+mod gates;
 mod host;
 mod kinds;
 mod lease;

@@ -1,8 +1,11 @@
 //! Which plugins are loaded, which serve, and what they were granted.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
 use serde_json::{Value, json};
 use threeport_store::{ListQuery, Scope, Store};
 use threeport_wasm::{Grant, Grants, Plugin, Registry, Runtime};
@@ -14,22 +17,29 @@ pub(crate) struct Serving {
     pub(crate) runtime: Runtime,
     pub(crate) registry: Registry,
     approved: Mutex<HashMap<String, Arc<Grants>>>,
+    /// Components that are being loaded, by digest.
+    jobs: Mutex<HashMap<String, Job>>,
 }
 
+/// Loading a component, for everybody who waits for it.
+pub(crate) type Job = Shared<BoxFuture<'static, Result<Arc<Plugin>, NotLoaded>>>;
+
 /// Why a component is not at hand.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum NotLoaded {
+    #[error("the component is still being compiled")]
+    Pending(Job),
     #[error("the component {0} is not stored here; push it again with `threeport plugin push`")]
     Missing(String),
     #[error(transparent)]
     Unusable(#[from] threeport_wasm::LoadError),
-    #[error(transparent)]
-    Store(#[from] threeport_store::Error),
+    #[error("the host's database failed: {0}; it is tried again")]
+    Store(String),
 }
 
 impl Serving {
     pub(crate) fn new(runtime: Runtime) -> Self {
-        Self { runtime, registry: Registry::new(), approved: Mutex::default() }
+        Self { runtime, registry: Registry::new(), approved: Mutex::default(), jobs: Mutex::default() }
     }
 
     /// The plugin that serves under this name, and what it was granted.
@@ -50,13 +60,44 @@ impl Serving {
         self.approved.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
-    /// A component by digest: loaded already, or from its blob.
-    pub(crate) async fn load(&self, store: &Store, name: &str, digest: &str) -> Result<Arc<Plugin>, NotLoaded> {
+    /// A component by digest: loaded already, compiled before, or from its blob. Compiling goes on when `patience` is over: ask again.
+    pub(crate) async fn load(
+        &self,
+        store: &Store,
+        name: &str,
+        digest: &str,
+        patience: Duration,
+    ) -> Result<Arc<Plugin>, NotLoaded> {
         if let Some(plugin) = self.registry.find_loaded(name, digest) {
             return Ok(plugin);
         }
-        let bytes = store.get_blob(digest).await?.ok_or_else(|| NotLoaded::Missing(digest.to_owned()))?;
-        Ok(Arc::new(self.runtime.load(bytes).await?))
+        let job = self.job(store, digest);
+        match tokio::time::timeout(patience, job.clone()).await {
+            Ok(done) => {
+                self.jobs().remove(digest);
+                done
+            }
+            Err(_elapsed) => Err(NotLoaded::Pending(job)),
+        }
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, HashMap<String, Job>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The one that loads this component, started if there is none.
+    fn job(&self, store: &Store, digest: &str) -> Job {
+        let mut jobs = self.jobs();
+        // What ended and nobody came back for.
+        jobs.retain(|other, job| other == digest || job.peek().is_none());
+        let start = || {
+            let (runtime, store, digest) = (self.runtime.clone(), store.clone(), digest.to_owned());
+            let job = async move { fetch(&runtime, &store, &digest).await }.boxed().shared();
+            // Of its own, so that it goes on without us.
+            tokio::spawn(job.clone());
+            job
+        };
+        jobs.entry(digest.to_owned()).or_insert_with(start).clone()
     }
 
     /// Loads what served when this host, or another, was last here. What does not load is said by the Plugin's own run.
@@ -68,11 +109,12 @@ impl Serving {
             if let Ok(grants) = Grants::parse(&approved(&body)) {
                 self.approve(&name, grants);
             }
-            match self.load(store, &name, digest).await {
+            match fetch(&self.runtime, store, digest).await {
                 Ok(plugin) => match kinds_of(&plugin, &name) {
                     Ok(served) => {
                         kinds.install(&name, &served);
                         self.registry.install(&name, plugin);
+                        self.remember(&name, digest, &body).await;
                         tracing::info!(plugin = name, digest, "serving");
                     }
                     Err(bad) => tracing::warn!(plugin = name, digest, "does not serve: {bad}"),
@@ -82,6 +124,31 @@ impl Serving {
         }
         Ok(())
     }
+
+    /// Loads what served before, as far as it is compiled: going back to it is a pointer then. The rest is loaded when it is asked for.
+    async fn remember(&self, name: &str, serving: &str, body: &Value) {
+        let mut previous = Vec::new();
+        for digest in history(body).filter(|digest| *digest != serving) {
+            if let Ok(Some(plugin)) = self.runtime.load_compiled(digest).await {
+                previous.push(Arc::new(plugin));
+            }
+        }
+        self.registry.remember(name, previous);
+    }
+}
+
+async fn fetch(runtime: &Runtime, store: &Store, digest: &str) -> Result<Arc<Plugin>, NotLoaded> {
+    if let Some(plugin) = runtime.load_compiled(digest).await? {
+        return Ok(Arc::new(plugin));
+    }
+    let stored = store.get_blob(digest).await.map_err(|error| NotLoaded::Store(error.to_string()))?;
+    let bytes = stored.ok_or_else(|| NotLoaded::Missing(digest.to_owned()))?;
+    Ok(Arc::new(runtime.load(bytes).await?))
+}
+
+/// Digests of the versions that served, newest first.
+pub(crate) fn history(body: &Value) -> impl Iterator<Item = &str> {
+    body.pointer("/status/history").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
 
 /// `spec.grants` of a Plugin, as the contract has grants.

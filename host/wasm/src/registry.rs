@@ -46,6 +46,23 @@ impl Registry {
         self.plugins.store(Arc::new(plugins));
     }
 
+    /// Keeps versions loaded that served before this process did, newest first. What was installed since comes before them.
+    pub fn remember(&self, name: &str, previous: Vec<Arc<Plugin>>) {
+        let _writing = self.writing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut plugins = HashMap::clone(&self.plugins.load());
+        let Some(known) = plugins.get(name) else { return };
+        let mut generations = Generations::clone(known);
+        for plugin in previous {
+            let loaded = std::iter::once(&generations.serving).chain(&generations.previous);
+            if loaded.into_iter().all(|other| other.digest != plugin.digest) {
+                generations.previous.push(plugin);
+            }
+        }
+        generations.previous.truncate(KEEP);
+        plugins.insert(name.to_owned(), Arc::new(generations));
+        self.plugins.store(Arc::new(plugins));
+    }
+
     /// What serves under this name.
     pub fn serving(&self, name: &str) -> Option<Arc<Plugin>> {
         self.plugins.load().get(name).map(|generations| generations.serving.clone())

@@ -131,3 +131,108 @@ async fn components_that_no_plugin_names_are_collected_after_a_while() {
     until(|| "with the Plugin they go".into(), async || world.store.get_blob(&first).await.unwrap().is_none()).await;
     world.stop().await;
 }
+
+fn gates(plugin: &Value) -> Vec<String> {
+    let gates = ["Verified", "Compiled", "Described", "GrantsApproved", "SchemaCompatible", "Serving"].into_iter();
+    gates.map(|gate| condition(plugin, gate).map_or("none".to_owned(), |found| found.0)).collect()
+}
+
+#[tokio::test]
+async fn how_far_a_version_has_come_is_seen_step_by_step() {
+    let world = World::new().await;
+    let old = world.serve("note", "note-v1").await;
+    let served = world.find("plugins", None, "note").await.unwrap();
+    assert_eq!(gates(&served), ["True"; 6]);
+    world.put("notes", "a", "one", json!({"text": "a long text"})).await;
+    let (yes, no, unknown) = ("True", "False", "Unknown");
+    let cases = [
+        (b"no component".to_vec(), "ComponentInvalid", [no, unknown, unknown, unknown, unknown, unknown]),
+        (component("traps-in-describe"), "ComponentInvalid", [yes, yes, no, unknown, unknown, unknown]),
+        (component("puppet"), "GrantsNotApproved", [yes, yes, yes, no, unknown, unknown]),
+        (component("note-v3"), "SchemaIncompatible", [yes, yes, yes, yes, no, unknown]),
+    ];
+    for (bytes, reason, expected) in cases {
+        let digest = world.push("note", bytes, false).await;
+        let judged = |plugin: &Value| {
+            plugin["spec"]["component"] == digest && condition(plugin, "Ready").is_some_and(|ready| ready.1 == reason)
+        };
+        let refused = world.until("plugins", None, "note", judged).await;
+        assert_eq!(gates(&refused), expected, "{refused:#}");
+        assert!(condition(&refused, "Ready").unwrap().2.contains("serves on"));
+        assert_eq!(world.monitor.serving("note"), Some(old.clone()));
+    }
+    let refused = world.find("plugins", None, "note").await.unwrap();
+    let why = condition(&refused, "Ready").unwrap().2;
+    assert!(why.contains("v1: spec.text gets maxLength 3") && why.contains("a/one"), "{why}");
+
+    // Without objects there is nothing that it could spoil.
+    world.delete("notes", Some("a"), "one").await;
+    world.gone("notes", Some("a"), "one").await;
+    let narrow = world.push("note", component("note-v2"), false).await;
+    world.until("plugins", None, "note", |note| note["status"]["digest"] == json!(narrow)).await;
+    let narrow = world.push("note", component("note-v3"), false).await;
+    world.until("plugins", None, "note", |note| note["status"]["digest"] == json!(narrow)).await;
+    let crd = world.find("customresourcedefinitions", None, "notes.test.threeport.dev").await.unwrap();
+    let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    assert_eq!(spec, &json!({"text": {"type": "string", "maxLength": 3}}));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn going_back_keeps_what_the_later_version_stored() {
+    let world = World::new().await;
+    let first = world.serve("note", "note-v1").await;
+    let second = world.push("note", component("note-v2"), false).await;
+    world.until("plugins", None, "note", |note| note["status"]["digest"] == json!(second)).await;
+    world.put("notes", "a", "one", json!({"text": "x", "mood": "fine"})).await;
+    world.ready("notes", "a", "one", "True", "Kept").await;
+    world.push("note", component("note-v1"), false).await;
+    let back = world.until("plugins", None, "note", |note| note["status"]["digest"] == json!(first)).await;
+    assert_eq!(back["status"]["history"], json!([first, second]));
+    let crd = world.find("customresourcedefinitions", None, "notes.test.threeport.dev").await.unwrap();
+    let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    assert_eq!(spec["mood"]["type"], "string");
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_rollout_that_is_paused_is_judged_and_does_not_serve() {
+    let world = World::new().await;
+    let old = world.serve("note", "note-v1").await;
+    let new = world.push_with("note", component("note-v2"), json!({"rollout": {"paused": true}})).await;
+    let paused = |plugin: &Value| condition(plugin, "Serving").is_some_and(|serving| serving.1 == "RolloutPaused");
+    let plugin = world.until("plugins", None, "note", paused).await;
+    assert_eq!(gates(&plugin), ["True", "True", "True", "True", "True", "False"]);
+    assert_eq!(world.monitor.serving("note"), Some(old));
+    world.push_with("note", component("note-v2"), json!({"rollout": {"paused": false}})).await;
+    world.until("plugins", None, "note", |note| note["status"]["digest"] == json!(new)).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_takes_long_to_compile_is_said_and_holds_up_nobody() {
+    let world = World::tuned(|config, _| config.compile_patience = Duration::ZERO).await;
+    let digest = world.push("note", component("note-v1"), false).await;
+    let compiling = |plugin: &Value| condition(plugin, "Ready").is_some_and(|ready| ready.1 == "Compiling");
+    let plugin = world.until("plugins", None, "note", compiling).await;
+    assert_eq!(condition(&plugin, "Compiled").unwrap().0, "Unknown");
+    world.until("plugins", None, "note", |note| note["status"]["digest"] == json!(digest)).await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_does_not_load_any_more_still_owns_its_kinds() {
+    let world = World::new().await;
+    world.serve("note", "note-v1").await;
+    world.put("notes", "a", "one", json!({"text": "x"})).await;
+    world.ready("notes", "a", "one", "True", "Kept").await;
+    world.store.collect_blobs(Vec::new(), Duration::ZERO).await.unwrap();
+    let world = world.restarted().await;
+    let missing = |plugin: &Value| condition(plugin, "Ready").is_some_and(|ready| ready.1 == "ComponentMissing");
+    world.until("plugins", None, "note", missing).await;
+    world.delete("plugins", None, "note").await;
+    let in_use = |plugin: &Value| condition(plugin, "Ready").is_some_and(|ready| ready.1 == "InUse");
+    world.until("plugins", None, "note", in_use).await;
+    assert!(world.find("customresourcedefinitions", None, "notes.test.threeport.dev").await.is_some());
+    world.stop().await;
+}

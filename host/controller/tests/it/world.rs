@@ -190,13 +190,22 @@ impl World {
         }
     }
 
+    /// Uploads a component and names it, with more in its Plugin's spec.
+    pub(crate) async fn push_with(&self, plugin: &str, component: Vec<u8>, mut spec: Value) -> String {
+        let digest = self.store.put_blob(component).await.unwrap();
+        spec["component"] = json!(digest);
+        self.write("plugins", None, plugin, "spec", spec).await;
+        digest
+    }
+
     /// Uploads a component and names it, with what it asks for approved or not.
     pub(crate) async fn push(&self, plugin: &str, component: Vec<u8>, approve: bool) -> String {
         let digest = self.store.put_blob(component).await.unwrap();
         let mut spec = json!({"component": digest});
         if approve {
             self.write("plugins", None, plugin, "spec", spec.clone()).await;
-            let judged = self.until("plugins", None, plugin, |object| condition(object, "Ready").is_some()).await;
+            let judged =
+                self.until("plugins", None, plugin, |object| object["status"].get("requestedGrants").is_some()).await;
             spec["grants"] = judged["status"]["requestedGrants"].clone();
         }
         self.write("plugins", None, plugin, "spec", spec).await;

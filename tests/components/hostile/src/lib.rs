@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use serde::{Deserialize, Serialize};
 use threeport_sdk::{
-    Condition, Description, Failure, Plan, Reconciler, Request, Resource, Status, context, json, kubernetes,
+    Condition, Description, Failure, Plan, Reconciler, Request, Resource, Status, context, json, kubernetes, support,
 };
 
 /// The kind Hostile.
@@ -81,30 +81,8 @@ fn descend(depth: u64) -> u64 {
 
 /// See [`Description`].
 pub fn describe() -> Description {
-    let definition = json!({
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": "hostiles.test.threeport.dev"},
-        "spec": {
-            "group": "test.threeport.dev",
-            "scope": "Namespaced",
-            "names": {"kind": "Hostile", "listKind": "HostileList", "plural": "hostiles", "singular": "hostile"},
-            "versions": [{
-                "name": "v1",
-                "served": true,
-                "storage": true,
-                "subresources": {"status": {}},
-                "schema": {"openAPIV3Schema": {
-                    "type": "object",
-                    "required": ["spec"],
-                    "properties": {
-                        "spec": {"type": "object", "required": ["deed"], "properties": {"deed": {"type": "string"}}},
-                        "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-                    },
-                }},
-            }],
-        },
-    });
+    let spec = json!({"type": "object", "required": ["deed"], "properties": {"deed": {"type": "string"}}});
+    let definition = support::definition::<Hostile>(&spec);
     Description::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")).kind(&definition.to_string())
 }
 

@@ -1,7 +1,8 @@
-//! Keeps a text in status, with the version that served it. Two packages are made of this file, which differ in nothing but their version.
+//! Keeps a text in status, with the version that served it. Several packages are made of this file, which differ in their version alone: the second
+//! version knows a field more, the third takes shorter texts only.
 
 use serde::{Deserialize, Serialize};
-use threeport_sdk::{Condition, Description, Failure, Plan, Reconciler, Request, Resource, Status, json};
+use threeport_sdk::{Condition, Description, Failure, Plan, Reconciler, Request, Resource, Status, json, support};
 
 /// The kind Note.
 pub struct Note;
@@ -42,30 +43,13 @@ impl Reconciler for Notes {
 
 /// See [`Description`].
 pub fn describe() -> Description {
-    let definition = json!({
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": "notes.test.threeport.dev"},
-        "spec": {
-            "group": "test.threeport.dev",
-            "scope": "Namespaced",
-            "names": {"kind": "Note", "listKind": "NoteList", "plural": "notes", "singular": "note"},
-            "versions": [{
-                "name": "v1",
-                "served": true,
-                "storage": true,
-                "subresources": {"status": {}},
-                "schema": {"openAPIV3Schema": {
-                    "type": "object",
-                    "required": ["spec"],
-                    "properties": {
-                        "spec": {"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}},
-                        "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-                    },
-                }},
-            }],
-        },
-    });
+    let mut spec = json!({"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}});
+    match env!("CARGO_PKG_VERSION_MAJOR") {
+        "2" => spec["properties"]["mood"] = json!({"type": "string"}),
+        "3" => spec["properties"]["text"] = json!({"type": "string", "maxLength": 3}),
+        _ => {}
+    }
+    let definition = support::definition::<Note>(&spec);
     Description::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")).kind(&definition.to_string())
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use threeport_sdk::{
     Condition, Description, Failure, Manifest, ObjectRef, Plan, Reconciler, Request, Resource, Role, Status, json,
-    kubernetes,
+    kubernetes, support,
 };
 
 /// The kind Puppet.
@@ -135,30 +135,8 @@ impl Reconciler for Puppeteer {
 
 /// See [`Description`].
 pub fn describe() -> Description {
-    let definition = json!({
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": "puppets.test.threeport.dev"},
-        "spec": {
-            "group": "test.threeport.dev",
-            "scope": "Namespaced",
-            "names": {"kind": "Puppet", "listKind": "PuppetList", "plural": "puppets", "singular": "puppet"},
-            "versions": [{
-                "name": "v1",
-                "served": true,
-                "storage": true,
-                "subresources": {"status": {}},
-                "schema": {"openAPIV3Schema": {
-                    "type": "object",
-                    "required": ["spec"],
-                    "properties": {
-                        "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-                        "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
-                    },
-                }},
-            }],
-        },
-    });
+    let definition =
+        support::definition::<Puppet>(&json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}));
     let verbs = ["get", "list", "watch", "apply", "delete"];
     Description::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
         .kind(&definition.to_string())
