@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::bindings::threeport::reconciler::types as wit;
 use crate::resource::reference;
@@ -97,6 +97,7 @@ pub struct Plan<R: Resource> {
     manifests: Vec<wit::Manifest>,
     outputs: Vec<(String, String)>,
     connection: Option<wit::Connection>,
+    options: Map<String, Value>,
     watches: Vec<Watch>,
     events: Vec<wit::Event>,
     memory: Option<Value>,
@@ -112,6 +113,7 @@ impl<R: Resource> Plan<R> {
             manifests: vec![],
             outputs: vec![],
             connection: None,
+            options: Map::new(),
             watches: vec![],
             events: vec![],
             memory: None,
@@ -144,6 +146,13 @@ impl<R: Resource> Plan<R> {
     #[must_use]
     pub fn connection(mut self, secret: ObjectRef, key: &str) -> Self {
         self.connection = Some(wit::Connection { secret, key: key.into(), target: None, options: "{}".into() });
+        self
+    }
+
+    /// An option of the connection: `tenants` and `isolation` (see the documentation of [`wit::Connection`] in the contract).
+    #[must_use]
+    pub fn connection_option(mut self, name: &str, value: Value) -> Self {
+        self.options.insert(name.into(), value);
         self
     }
 
@@ -225,7 +234,9 @@ impl<R: Resource> Plan<R> {
             removals: vec![],
             outputs: self.outputs,
             output_secrets: vec![],
-            connection: self.connection,
+            connection: self
+                .connection
+                .map(|connection| wit::Connection { options: Value::Object(self.options).to_string(), ..connection }),
             watches: self.watches,
             probes: vec![],
             events: self.events,

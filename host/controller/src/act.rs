@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
-use threeport_kube::{ApplyOptions, Error as TargetError, Health, Owner, Reference, Removed, State, health, project};
+use threeport_kube::{ApplyOptions, Error as TargetError, Health, Owner, Reference, State, health, project};
 use threeport_store::{Claim, InventoryEntry, Store};
-use threeport_wasm::Verb;
 
+use crate::abandon::Abandoned;
 use crate::carried::{ManifestState, Refusal};
 use crate::events::Note;
 use crate::lease::Lease;
@@ -16,6 +16,7 @@ use crate::request::{Seen, Sight};
 use crate::scope::Scope;
 use crate::stats::{Counters, add};
 use crate::trouble::{Stop, Trouble, unreachable};
+use crate::wishes::Wishes;
 
 /// One run's hands.
 pub(crate) struct Actor<'a, 'b> {
@@ -26,6 +27,11 @@ pub(crate) struct Actor<'a, 'b> {
     pub(crate) scope: &'a Scope,
     pub(crate) reach: &'a mut Reach<'b>,
     pub(crate) owner: Owner,
+    pub(crate) wishes: &'a Wishes,
+    /// The object is to go.
+    pub(crate) deleting: bool,
+    /// Targets on which what cannot be removed is left behind.
+    pub(crate) abandoned: &'a Abandoned,
 }
 
 /// Where acting got to.
@@ -49,7 +55,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    fn wait(&mut self, reference: &Reference, health: &Health) {
+    pub(crate) fn wait(&mut self, reference: &Reference, health: &Health) {
         let failed = health.class == State::Failed;
         // What failed says more than what is on its way.
         if self.waits.is_none() || (failed && !self.failed) {
@@ -79,6 +85,16 @@ impl Actor<'_, '_> {
         let mut away: BTreeSet<&str> = BTreeSet::new();
         for (index, item) in items.iter().enumerate() {
             let before = old.remove(&identity(&item.target, &item.reference));
+            // What may be done there is known with the connection, and nothing is done before.
+            if self.scope.place(&item.target).is_none() {
+                complete = false;
+                away.insert(&item.target);
+                if let Err(none) = self.reach.get(&item.target).await {
+                    outcome.trouble.get_or_insert(none.trouble());
+                }
+                outcome.inventory.extend(before.map(|seen| seen.entry));
+                continue;
+            }
             // What is not known is not written over: the next look may tell.
             if let Some(seen) = before.as_ref()
                 && let Some(trouble) = seen.sight.trouble()
@@ -119,6 +135,11 @@ impl Actor<'_, '_> {
             match self.apply(item, before.as_ref()).await? {
                 Ok(done) => {
                     outcome.changed = true;
+                    let adopted = ManifestState::of(&done.entry).adopted;
+                    if adopted && !before.as_ref().is_some_and(|seen| seen.state.adopted) {
+                        let message = format!("took over {}, which was there already", item.reference);
+                        outcome.notes.push(Note::normal("Adopted", message));
+                    }
                     applied.insert(item.reference.to_string());
                     if let Some(fields) = drifted.filter(|fields| !fields.is_empty()) {
                         let message = format!("{}: put back {}", item.reference, fields.join(", "));
@@ -160,6 +181,7 @@ impl Actor<'_, '_> {
     async fn intend(&self, items: &[Item], old: &HashMap<Identity, Seen>) -> Result<(), Stop> {
         let new: Vec<InventoryEntry> = items
             .iter()
+            .filter(|item| self.scope.place(&item.target).is_some())
             .filter(|item| !old.contains_key(&identity(&item.target, &item.reference)))
             .map(intended)
             .collect();
@@ -181,7 +203,8 @@ impl Actor<'_, '_> {
             Err(none) => return Ok(Err((entry, none.trouble()))),
         };
         self.lease.check()?;
-        let options = ApplyOptions { adopt: item.adopt, shared: false };
+        let adopt = item.adopt || self.wishes.adopts(&item.reference);
+        let options = ApplyOptions { adopt, shared: item.shared };
         let answer = connected.target.apply(&self.owner, &item.body, &options).await;
         self.reach.note(&connected, &answer);
         match answer {
@@ -191,6 +214,7 @@ impl Actor<'_, '_> {
                     hash: item.hash.clone(),
                     live: project(&applied.live, &item.body),
                     keep: item.keep,
+                    adopted: applied.adopted,
                     error: None,
                 };
                 entry.uid = applied.live.pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned);
@@ -214,88 +238,8 @@ impl Actor<'_, '_> {
         }
     }
 
-    /// Removes in reverse stages; a stage begins when the one after it is gone.
-    async fn prune(&mut self, mut leftover: Vec<Seen>, outcome: &mut Outcome) -> Result<(), Stop> {
-        leftover.sort_by(|a, b| b.entry.stage.cmp(&a.entry.stage).then_with(|| a.reference.cmp(&b.reference)));
-        // By target: the stage that is not gone yet.
-        let mut waiting: HashMap<String, i32> = HashMap::new();
-        let mut gone = Vec::new();
-        for seen in leftover {
-            if seen.state.keep {
-                outcome.notes.push(Note::normal("Kept", format!("{} stays, as its option keep says", seen.reference)));
-                continue;
-            }
-            if let Sight::Away(trouble) = &seen.sight {
-                let message = format!("{} is still to be removed: {}", seen.reference, trouble.message);
-                outcome.left.get_or_insert_with(|| Trouble { message, ..trouble.clone() });
-                outcome.inventory.push(seen.entry);
-                continue;
-            }
-            let blocked = waiting.get(&seen.entry.target).is_some_and(|&stage| seen.entry.stage < stage);
-            if blocked {
-                outcome.inventory.push(seen.entry);
-                continue;
-            }
-            // What could not be read, or not in that version, may be there all the same: the removal looks itself.
-            if seen.live.is_none() && seen.sight == Sight::Clear {
-                continue;
-            }
-            match self.remove(&seen).await? {
-                Ok(Removed::Gone) => {
-                    outcome.changed = true;
-                    gone.push(seen.reference.to_string());
-                }
-                Ok(Removed::Terminating) => {
-                    waiting.entry(seen.entry.target.clone()).or_insert(seen.entry.stage);
-                    let health = Health { class: State::Terminating, message: terminating(seen.live.as_ref()) };
-                    outcome.wait(&seen.reference, &health);
-                    outcome.inventory.push(seen.entry);
-                }
-                Ok(Removed::NotOurs) => {
-                    let message =
-                        format!("{} was left alone: what is there now was not made by this object", seen.reference);
-                    outcome.notes.push(Note::warning("NotRemoved", message));
-                }
-                Err(trouble) => {
-                    waiting.entry(seen.entry.target.clone()).or_insert(seen.entry.stage);
-                    outcome.raise_epoch = outcome.raise_epoch.max(trouble.behind);
-                    outcome.trouble.get_or_insert(trouble);
-                    outcome.inventory.push(seen.entry);
-                }
-            }
-        }
-        if !gone.is_empty() {
-            outcome.notes.push(Note::normal("Removed", format!("removed {}", gone.join(", "))));
-        }
-        Ok(())
-    }
-
-    async fn remove(&mut self, seen: &Seen) -> Result<Result<Removed, Trouble>, Stop> {
-        let (reference, target) = (&seen.reference, &seen.entry.target);
-        let (namespace, name) = (reference.namespace.as_deref(), Some(reference.name.as_str()));
-        if let Err(why) =
-            self.scope.allows(Verb::Delete, target, &reference.api_version, &reference.kind, namespace, name)
-        {
-            return Ok(Err(Trouble::stalled("Denied", format!("remove {reference}: {why}"))));
-        }
-        let connected = match self.reach.get(target).await {
-            Ok(connected) => connected,
-            Err(none) => return Ok(Err(none.trouble())),
-        };
-        self.lease.check()?;
-        let answer = connected.target.remove(&self.owner, reference).await;
-        self.reach.note(&connected, &answer);
-        if answer.is_ok() {
-            add(&self.counters.removals);
-        }
-        match answer {
-            Ok(removed) => Ok(Ok(removed)),
-            Err(error) => Ok(Err(self.trouble(reference, &error)?)),
-        }
-    }
-
     /// A run that is behind another one has lost its lease, or else the database has gone back.
-    fn trouble(&self, reference: &Reference, error: &TargetError) -> Result<Trouble, Stop> {
+    pub(crate) fn trouble(&self, reference: &Reference, error: &TargetError) -> Result<Trouble, Stop> {
         if let TargetError::Fenced { ours, theirs, .. } = error {
             self.lease.check()?;
             return Ok(Trouble::behind(reference, *ours, *theirs));
@@ -334,19 +278,6 @@ fn kept(item: &Item, seen: Seen) -> InventoryEntry {
         entry.state = ManifestState { keep: item.keep, ..seen.state }.write();
     }
     entry
-}
-
-fn terminating(live: Option<&Value>) -> String {
-    let finalizers: Vec<&str> = live
-        .and_then(|live| live.pointer("/metadata/finalizers"))
-        .and_then(Value::as_array)
-        .map(|list| list.iter().filter_map(Value::as_str).collect())
-        .unwrap_or_default();
-    if finalizers.is_empty() {
-        "is being removed".to_owned()
-    } else {
-        format!("is being removed; it waits for {}", finalizers.join(", "))
-    }
 }
 
 /// The order in which the store gives inventories back: equal ones compare equal.

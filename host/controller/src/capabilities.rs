@@ -87,7 +87,8 @@ impl Capabilities for Reader {
         } else {
             None
         };
-        let connected = self.targets.open(&name, own).await.map_err(|none| problem(none.code(), none.message()))?;
+        let connected =
+            self.targets.open(&name, own, &self.scope).await.map_err(|none| problem(none.code(), none.message()))?;
         let mut handles = self.handles.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let number = u32::try_from(handles.len()).unwrap_or(u32::MAX) + 1;
         handles.insert(number, (name, connected));

@@ -7,6 +7,8 @@ use serde_json::Value;
 use threeport_store::InventoryEntry;
 use threeport_wasm::{ObjectRef, Problem};
 
+use crate::tenants::Options;
+
 /// Carried state of an object of a plugin's kind.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -36,6 +38,9 @@ pub(crate) struct Link {
     pub(crate) secret: String,
     /// Key in its data.
     pub(crate) key: String,
+    /// Who may use what there.
+    #[serde(default)]
+    pub(crate) options: Options,
 }
 
 /// A watch that the plan asked for.
@@ -75,6 +80,9 @@ pub(crate) struct ManifestState {
     /// Leave it where it is when it leaves the plan.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) keep: bool,
+    /// It was there before and was taken over: removing means letting go of it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) adopted: bool,
     /// Why the target refused it the last time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<Refusal>,

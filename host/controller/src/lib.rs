@@ -4,6 +4,7 @@
 //! carries it out on targets and writes what came of it, all under one lease. It knows the host's own kinds and no plugin's (law 4), and every
 //! failure ends as a condition of the object (law 7).
 
+mod abandon;
 mod act;
 mod backoff;
 mod brought;
@@ -24,6 +25,7 @@ mod names;
 mod observe;
 mod plan;
 mod plugins;
+mod prune;
 mod redact;
 mod references;
 mod report;
@@ -34,7 +36,9 @@ mod serving;
 mod stages;
 mod stats;
 mod targets;
+mod tenants;
 mod trouble;
+mod wishes;
 mod work;
 
 pub use config::Config;

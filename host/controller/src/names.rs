@@ -22,7 +22,7 @@ pub(crate) fn check(reference: &Reference) -> Result<(), String> {
         ));
     }
     match reference.namespace.as_deref() {
-        Some(namespace) if namespace.len() > LABEL || !label(namespace) => Err(format!(
+        Some(namespace) if !is_label(namespace) => Err(format!(
             "metadata.namespace {:?} of the {} is no DNS-1123 label: at most {LABEL} of a-z, 0-9 and '-', beginning and ending with one of a-z and 0-9",
             shown(namespace),
             reference.kind
@@ -38,6 +38,11 @@ fn segment(name: &str) -> bool {
 
 fn subdomain(name: &str) -> bool {
     name.len() <= NAME && name.split('.').all(label)
+}
+
+/// Whether a namespace may be called so.
+pub(crate) fn is_label(text: &str) -> bool {
+    text.len() <= LABEL && label(text)
 }
 
 fn label(text: &str) -> bool {

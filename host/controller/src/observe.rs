@@ -9,6 +9,7 @@ use threeport_store::InventoryEntry;
 
 use crate::carried::{Link, ManifestState};
 use crate::request::{Seen, Sight};
+use crate::scope::Scope;
 use crate::targets::{Connected, NoConnection, Targets};
 use crate::trouble::{Trouble, unreachable};
 
@@ -20,12 +21,13 @@ pub(crate) struct Reach<'a> {
     targets: &'a Targets,
     own: &'a str,
     link: Option<Link>,
+    scope: &'a Scope,
     open: HashMap<String, Connected>,
 }
 
 impl<'a> Reach<'a> {
-    pub(crate) fn new(targets: &'a Targets, own: &'a str, link: Option<Link>) -> Self {
-        Self { targets, own, link, open: HashMap::new() }
+    pub(crate) fn new(targets: &'a Targets, own: &'a str, link: Option<Link>, scope: &'a Scope) -> Self {
+        Self { targets, own, link, scope, open: HashMap::new() }
     }
 
     /// The connection to a target.
@@ -34,7 +36,7 @@ impl<'a> Reach<'a> {
             return Ok(connected.clone());
         }
         let own = if name == self.own { self.link.as_ref() } else { None };
-        let connected = self.targets.open(name, own).await?;
+        let connected = self.targets.open(name, own, self.scope).await?;
         self.open.insert(name.to_owned(), connected.clone());
         Ok(connected)
     }

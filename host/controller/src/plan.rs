@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 use threeport_kube::Reference;
 use threeport_store::{MAX_DEPTH, deeper_than};
-use threeport_wasm::{Condition, Manifest, Plan, Verb, Watch};
+use threeport_wasm::{Condition, Manifest, Next, Plan, Verb, Watch};
 
 use crate::carried::{Link, WatchRecord};
 use crate::names;
 use crate::redact::digest;
 use crate::scope::Scope;
 use crate::stages::{group, stage};
+use crate::tenants::Options;
 
 const MANIFESTS: usize = 1000;
 const MANIFEST_BYTES: usize = 1 << 20;
@@ -57,6 +58,7 @@ pub(crate) struct Item {
     pub(crate) hash: String,
     pub(crate) adopt: bool,
     pub(crate) keep: bool,
+    pub(crate) shared: bool,
     /// Positions of the items that must be healthy first.
     pub(crate) after: Vec<usize>,
 }
@@ -172,8 +174,8 @@ fn item(manifest: &Manifest, scope: &Scope) -> Result<Item, Refused> {
     let unsupported = |what: &str| Err(Refused::Unsupported(what.to_owned()));
     for option in &manifest.options {
         match option.as_str() {
-            "adopt" | "keep" => {}
-            "shared" | "once" | "replace" => return unsupported(&format!("the manifest option {option:?}")),
+            "adopt" | "keep" | "shared" => {}
+            "once" | "replace" => return unsupported(&format!("the manifest option {option:?}")),
             other => return Err(invalid(format!("the option {other:?} is unknown"))),
         }
     }
@@ -221,6 +223,7 @@ fn item(manifest: &Manifest, scope: &Scope) -> Result<Item, Refused> {
         hash: digest(body.to_string().as_bytes()),
         adopt: has("adopt"),
         keep: has("keep"),
+        shared: has("shared"),
         after: Vec::new(),
         target,
         reference,
@@ -234,9 +237,8 @@ pub(crate) fn link(plan: &Plan, namespace: Option<&str>) -> Result<Option<Link>,
     if connection.target.is_some() {
         return Err(Refused::Unsupported("a connection that is followed on another target".into()));
     }
-    if !matches!(connection.options.trim(), "" | "null" | "{}") {
-        return Err(Refused::Unsupported("options of a connection".into()));
-    }
+    let options = Options::parse(&connection.options)
+        .map_err(|why| Refused::Invalid(format!("the options of its connection: {why}")))?;
     if connection.secret.kind != "Secret" || connection.secret.api_version != "v1" {
         return Err(Refused::Invalid("its connection is not in a Secret".into()));
     }
@@ -250,7 +252,12 @@ pub(crate) fn link(plan: &Plan, namespace: Option<&str>) -> Result<Option<Link>,
     if connection.secret.name.is_empty() || connection.key.is_empty() {
         return Err(Refused::Invalid("its connection names no Secret or no key".into()));
     }
-    Ok(Some(Link { namespace: chosen.to_owned(), secret: connection.secret.name.clone(), key: connection.key.clone() }))
+    Ok(Some(Link {
+        namespace: chosen.to_owned(),
+        secret: connection.secret.name.clone(),
+        key: connection.key.clone(),
+        options,
+    }))
 }
 
 /// The watches of a plan or a failure.
@@ -337,12 +344,34 @@ pub(crate) fn answer(
     Ok(())
 }
 
+/// The plan that wants nothing: everything that there is goes.
+pub(crate) fn nothing() -> Plan {
+    Plan {
+        status: String::new(),
+        conditions: Vec::new(),
+        children: Vec::new(),
+        manifests: Vec::new(),
+        renderings: Vec::new(),
+        secrets: Vec::new(),
+        removals: Vec::new(),
+        outputs: Vec::new(),
+        output_secrets: Vec::new(),
+        connection: None,
+        watches: Vec::new(),
+        probes: Vec::new(),
+        events: Vec::new(),
+        memory: None,
+        next: Next::AwaitChange,
+        extensions: Vec::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::scope::tests::{place, scope};
     use serde_json::json;
-    use threeport_wasm::{Connection, Next, ObjectRef};
+    use threeport_wasm::{Connection, ObjectRef};
 
     fn manifest(kind: &str, name: &str) -> Manifest {
         let version = if kind == "Deployment" { "apps/v1" } else { "v1" };
@@ -358,24 +387,7 @@ mod tests {
     }
 
     fn plan(manifests: Vec<Manifest>) -> Plan {
-        Plan {
-            status: "{}".into(),
-            conditions: Vec::new(),
-            children: Vec::new(),
-            manifests,
-            renderings: Vec::new(),
-            secrets: Vec::new(),
-            removals: Vec::new(),
-            outputs: Vec::new(),
-            output_secrets: Vec::new(),
-            connection: None,
-            watches: Vec::new(),
-            probes: Vec::new(),
-            events: Vec::new(),
-            memory: None,
-            next: Next::AwaitChange,
-            extensions: Vec::new(),
-        }
+        Plan { manifests, ..nothing() }
     }
 
     fn names(plan: &Plan) -> Vec<String> {
@@ -428,7 +440,7 @@ mod tests {
     #[test]
     fn what_this_host_does_not_do_is_named() {
         let manifests = [
-            Manifest { options: vec!["shared".into()], ..manifest("ConfigMap", "a") },
+            Manifest { options: vec!["replace".into()], ..manifest("ConfigMap", "a") },
             Manifest { ready: Some("true".into()), ..manifest("ConfigMap", "a") },
             Manifest { ignore: vec!["/spec".into()], ..manifest("ConfigMap", "a") },
         ];

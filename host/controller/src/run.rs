@@ -9,6 +9,7 @@ use threeport_kube::{Owner, WatchScope};
 use threeport_store::{Claim, InventoryEntry};
 use threeport_wasm::{Condition, Entry, Failure, Next, ObjectRef, Plan, Plugin};
 
+use crate::abandon::{self, Abandoned};
 use crate::act::{Actor, Outcome};
 use crate::backoff::jittered;
 use crate::capabilities::Reader;
@@ -24,6 +25,7 @@ use crate::report::{self, Report};
 use crate::request::{self, Seen, Sight};
 use crate::scope::Scope;
 use crate::trouble::{BACKSTOP, Pace, Stop, Trouble};
+use crate::wishes::{Wishes, abandoned};
 
 /// After something was applied: how long until it is looked at again if no watch brings us back earlier.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -40,6 +42,8 @@ struct Run<'a> {
     carried: Carried,
     deleting: bool,
     own: String,
+    wishes: Wishes,
+    abandoned: Abandoned,
 }
 
 /// A run for an object of a plugin's kind.
@@ -51,8 +55,8 @@ pub(crate) async fn run(host: &Host, claim: &Claim, lease: &Lease, body: &Value)
     let served = host.kinds.get(&claim.object.key.resource);
     let plugin = served.as_ref().and_then(|kind| host.serving.get(&kind.plugin));
     let (Some(kind), Some((plugin, grants))) = (served, plugin) else {
-        if deleting && claim.inventory.is_empty() {
-            return Ok(Report::finished(Vec::new()));
+        if deleting && (claim.inventory.is_empty() || abandoned(body).unwrap_or(false)) {
+            return Ok(Report::finished(abandon::notes(&claim.inventory)));
         }
         let message = format!(
             "no plugin is loaded that serves {}; push one with `threeport plugin push`",
@@ -77,9 +81,33 @@ pub(crate) async fn run(host: &Host, claim: &Claim, lease: &Lease, body: &Value)
     for target in found.iter().filter(|found| found.role == "target").flat_map(|found| &found.references) {
         scope.refer(target);
     }
+    allow(host, &mut scope, &found, &claim.inventory).await?;
     let carried = Carried::read(&claim.carried);
-    let run = Run { host, claim, lease, kind: &kind, body, carried, deleting, own };
+    let wishes = Wishes::of(body)?;
+    let inventory: &[InventoryEntry] = if deleting { &claim.inventory } else { &[] };
+    let abandoned = Abandoned::of(host, deleting && wishes.abandon, inventory).await?;
+    let run = Run { host, claim, lease, kind: &kind, body, carried, deleting, own, wishes, abandoned };
     run.go(plugin, scope, found).await
+}
+
+/// Finds out what the object's namespace may do on each target that the object has to do with.
+async fn allow(
+    host: &Host,
+    scope: &mut Scope,
+    found: &[request::Found],
+    inventory: &[InventoryEntry],
+) -> Result<(), Stop> {
+    let referred = found.iter().filter(|found| found.role == "target").flat_map(|found| &found.references);
+    let mut names: BTreeSet<String> = referred.map(target_name).collect();
+    names.extend(inventory.iter().map(|entry| entry.target.clone()));
+    names.remove(scope.own());
+    for name in names {
+        let access = host.targets.access(&name, scope.namespace()).await;
+        if let Some(access) = access.map_err(|error| error.trouble())? {
+            scope.may(name, access);
+        }
+    }
+    Ok(())
 }
 
 /// What holds a cleanup up, or makes it needless.
@@ -103,12 +131,19 @@ async fn before_cleanup(host: &Host, claim: &Claim, body: &Value) -> Result<Opti
 
 impl Run<'_> {
     async fn go(&self, plugin: Arc<Plugin>, scope: Scope, found: Vec<request::Found>) -> Result<Report, Stop> {
-        let mut reach = Reach::new(&self.host.targets, &self.own, self.carried.connection.clone());
+        let mut reach = Reach::new(&self.host.targets, &self.own, self.carried.connection.clone(), &scope);
         let seen = reach.observe(&self.claim.inventory).await?;
         let away = seen.iter().find_map(|seen| match &seen.sight {
             Sight::Away(trouble) if scope.allowed(&seen.entry.target) => Some(trouble.clone()),
             _ => None,
         });
+        let given_up = |seen: &Seen| matches!(seen.sight, Sight::Away(_)) && self.abandoned.covers(&seen.entry.target);
+        if self.abandoned.all || seen.iter().any(given_up) {
+            // What the plugin would say of a target that is gone for good is of no use: all that can be removed is.
+            let report = self.accept(&plugin, &scope, &mut reach, seen, plan::nothing()).await;
+            self.watch(&mut reach, report.as_ref().ok()).await;
+            return report;
+        }
         let reason = request::reason(self.claim, &self.carried, self.deleting, &plugin.digest);
         let request = request::request(self.claim, self.body.clone(), found, &seen, &self.carried, reason);
         let reader = Reader {
@@ -161,7 +196,14 @@ impl Run<'_> {
         seen: Vec<Seen>,
         plan: Plan,
     ) -> Result<Report, Stop> {
-        let checked = self.check(&plan, scope).map_err(|refused| refusal(&refused))?;
+        let checked = match self.check(&plan, scope) {
+            Ok(checked) => checked,
+            // Nothing was left on a target: a plan that cannot be carried out must not hold the object for ever.
+            Err(refused) if self.deleting && self.claim.inventory.is_empty() => {
+                return Ok(Report::finished(vec![Note::warning(refused.reason(), refused.to_string())]));
+            }
+            Err(refused) => return Err(refusal(&refused).into()),
+        };
         let owner = Owner {
             uid: self.claim.object.uid.to_string(),
             name: format!(
@@ -181,6 +223,9 @@ impl Run<'_> {
             scope,
             reach,
             owner,
+            wishes: &self.wishes,
+            deleting: self.deleting,
+            abandoned: &self.abandoned,
         };
         let outcome = actor.carry_out(&checked.items, seen).await?;
         if self.deleting && checked.items.is_empty() && outcome.inventory.is_empty() && outcome.trouble.is_none() {

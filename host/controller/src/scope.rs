@@ -1,40 +1,71 @@
 //! What one run may touch: the plugin's approved grants AND what the object's namespace may do on a target.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use threeport_wasm::{Grants, ObjectRef, Verb};
 
 use crate::carried::target_name;
+use crate::tenants::Access;
 
 /// The limits of one run.
 #[derive(Clone, Debug)]
 pub(crate) struct Scope {
     /// The Plugin that is to be named where a grant is missing.
     plugin: String,
-    grants: Grants,
+    approved: Grants,
+    /// The grants within this control plane.
+    state: Grants,
     /// Namespace of the object; None for cluster-scoped objects, which only operators make.
     namespace: Option<String>,
     /// Name of the target that the object itself is, if it ever publishes a connection.
     own: String,
     /// Targets that the object refers to.
     targets: BTreeSet<String>,
+    /// By target: what the namespace may do there, and the grants there. Of a target that is not among them it is not known yet.
+    places: HashMap<String, (Access, Grants)>,
 }
 
 impl Scope {
     pub(crate) fn new(plugin: &str, approved: &Grants, namespace: Option<&str>, own: String) -> Self {
-        let tenant: Vec<&str> = namespace.into_iter().collect();
-        Self {
+        let tenant: Vec<String> = namespace.into_iter().map(str::to_owned).collect();
+        let mut scope = Self {
             plugin: plugin.to_owned(),
-            grants: approved.within(&tenant),
+            approved: approved.clone(),
+            state: approved.within(&tenant),
             namespace: namespace.map(str::to_owned),
-            own,
+            own: own.clone(),
             targets: BTreeSet::new(),
-        }
+            places: HashMap::new(),
+        };
+        scope.may(own, Access::everything(tenant));
+        scope
     }
 
     /// Adds a target that the object refers to.
     pub(crate) fn refer(&mut self, target: &ObjectRef) {
         self.targets.insert(target_name(target));
+    }
+
+    /// Adds what the object's namespace may do on a target.
+    pub(crate) fn may(&mut self, target: String, access: Access) {
+        let place = target.rsplit('/').next().unwrap_or_default();
+        let grants = self.approved.on_target(place).within(&access.namespaces);
+        self.places.insert(target, (access, grants));
+    }
+
+    /// What is known of a target: what the namespace may do there, and the grants there.
+    pub(crate) fn place(&self, target: &str) -> Option<&(Access, Grants)> {
+        self.places.get(target)
+    }
+
+    /// The plugin whose run it is.
+    pub(crate) fn plugin(&self) -> &str {
+        &self.plugin
+    }
+
+    /// Namespace of the object.
+    pub(crate) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
     }
 
     /// The object's own target.
@@ -79,27 +110,10 @@ impl Scope {
         namespace: Option<&str>,
         name: Option<&str>,
     ) -> Result<(), String> {
-        let place = target.rsplit('/').next().unwrap_or_default();
-        self.grants
-            .on_target(place)
-            .allows_kubernetes(verb, api_version, kind, namespace, name)
-            .map_err(|missing| self.lacks(&missing))?;
-        if target == self.own || verb == Verb::Get || verb == Verb::List || verb == Verb::Watch {
-            // Reading beyond the tenant's namespaces is what a grant with namespaces of its own says.
-            return Ok(());
-        }
-        let Some(tenant) = self.namespace.as_deref() else { return Ok(()) };
-        let touched = match namespace {
-            Some(namespace) => Some(namespace),
-            None if api_version == "v1" && kind == "Namespace" => name,
-            None => None,
-        };
-        match touched {
-            Some(namespace) if namespace != tenant => Err(format!(
-                "objects in namespace {tenant:?} may only use the namespace of the same name on a target, not {namespace:?}"
-            )),
-            _ => Ok(()),
-        }
+        // What is not known yet is not opened either: nothing is sent there.
+        let Some((access, grants)) = self.place(target) else { return Ok(()) };
+        access.allows(verb, api_version, kind, namespace, name)?;
+        grants.allows_kubernetes(verb, api_version, kind, namespace, name).map_err(|missing| self.lacks(&missing))
     }
 
     /// Whether an object of this control plane may be read.
@@ -110,7 +124,7 @@ impl Scope {
         kind: &str,
         namespace: Option<&str>,
     ) -> Result<(), String> {
-        self.grants.allows_state(verb, api_version, kind, namespace).map_err(|missing| self.lacks(&missing))
+        self.state.allows_state(verb, api_version, kind, namespace).map_err(|missing| self.lacks(&missing))
     }
 
     fn lacks(&self, missing: &str) -> String {
@@ -124,6 +138,7 @@ impl Scope {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::tenants::Options;
     use threeport_wasm::Grant;
 
     pub(crate) const OWN: &str = "example.org/v1/Place/home/own";
@@ -145,6 +160,7 @@ pub(crate) mod tests {
         let grants = Grants::parse(&[Grant { capability: "kubernetes".into(), rules: rules.into() }]).unwrap();
         let mut scope = Scope::new("toys", &grants, Some("home"), OWN.into());
         scope.refer(&place("there"));
+        scope.may(target_name(&place("there")), Access::of(&Options::default(), "home", Some("home")));
         scope
     }
 
@@ -178,5 +194,15 @@ pub(crate) mod tests {
         assert!(apply(there, "ClusterRole", "rbac.authorization.k8s.io/v1", None).is_err());
         assert!(apply(there, "Namespace", "v1", None).is_err(), "x is not the tenant's namespace");
         assert!(scope().allows(Verb::Apply, there, "v1", "Namespace", None, Some("home")).is_ok());
+    }
+
+    #[test]
+    fn a_grant_without_namespaces_is_good_for_those_that_the_tenant_has_on_the_target() {
+        let there = "example.org/v1/Place/home/there";
+        let mut scope = scope();
+        let options = Options::parse(r#"{"tenants": [{"namespace": "home", "namespaces": ["one", "two"]}]}"#).unwrap();
+        scope.may(there.into(), Access::of(&options, "home", Some("home")));
+        let apply = |namespace| scope.allows(Verb::Apply, there, "apps/v1", "Deployment", Some(namespace), Some("x"));
+        assert!(apply("one").is_ok() && apply("two").is_ok() && apply("home").is_err());
     }
 }

@@ -12,6 +12,8 @@ use threeport_store::{Key, Resource, Store};
 use crate::carried::{Carried, Link, target_ref};
 use crate::kinds::Kinds;
 use crate::redact::digest;
+use crate::scope::Scope;
+use crate::tenants::Access;
 use crate::trouble::{Trouble, unreachable};
 
 /// Clients that nobody asked for so long are dropped.
@@ -94,11 +96,16 @@ impl Targets {
     }
 
     /// The target of that name. `own` is the connection of the object at hand, if the name is its own.
-    pub(crate) async fn open(&self, name: &str, own: Option<&Link>) -> Result<Connected, NoConnection> {
+    pub(crate) async fn open(&self, name: &str, own: Option<&Link>, scope: &Scope) -> Result<Connected, NoConnection> {
         let link = match own {
             Some(link) => link.clone(),
             None => self.published(name).await?,
         };
+        if scope.place(name).is_none() {
+            // It was published a moment ago: this run does not know yet what may be done there.
+            let message = format!("the target {name} has only just published its connection; it is looked at again");
+            return Err(NoConnection::NotConnected(message));
+        }
         let kubeconfig = self.secret(name, &link).await?;
         let digest = digest(kubeconfig.as_bytes());
         let now = Instant::now();
@@ -133,6 +140,18 @@ impl Targets {
                 client.open = None;
             }
         }
+    }
+
+    /// What objects of a namespace may do on a target; None before it has published a connection.
+    pub(crate) async fn access(&self, name: &str, tenant: Option<&str>) -> Result<Option<Access>, NoConnection> {
+        let link = match self.published(name).await {
+            Ok(link) => link,
+            Err(error @ NoConnection::Store(_)) => return Err(error),
+            Err(_) => return Ok(None),
+        };
+        let Some(tenant) = tenant else { return Ok(Some(Access::everything(Vec::new()))) };
+        let home = target_ref(name).and_then(|target| target.namespace);
+        Ok(Some(Access::of(&link.options, tenant, home.as_deref())))
     }
 
     async fn published(&self, name: &str) -> Result<Link, NoConnection> {

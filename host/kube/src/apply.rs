@@ -4,7 +4,7 @@ use kube::core::params::{Patch, PatchParams};
 use serde_json::Value;
 
 use crate::error::step;
-use crate::mark::{self, Mark};
+use crate::mark::{self, Mark, is_adopted};
 use crate::path::project;
 use crate::target::Served;
 use crate::{Applied, ApplyOptions, Error, Owner, Reference, Target};
@@ -52,7 +52,7 @@ impl Target {
     async fn create(&self, sending: &Sending<'_>, mark: &Mark<'_>, intent: &Value) -> Result<Applied, Error> {
         // Not forced: should another owner be faster, its label conflicts with ours instead of being overwritten.
         let live = self.patch(sending, &mark.stamped(intent, None), false, false).await?;
-        Ok(Applied { live, changed: true })
+        Ok(Applied { adopted: false, live, changed: true })
     }
 
     async fn update(
@@ -68,10 +68,10 @@ impl Target {
         if ours {
             let same = mark.kept(intent, live);
             if mark.applied_is(intent, live) && project(live, &same) == same {
-                return Ok(Applied { live: live.clone(), changed: false });
+                return Ok(unmoved(live));
             }
             match self.patch(sending, &mark::at(&same, live), force, true).await {
-                Ok(would) if unchanged(live, &would) => return Ok(Applied { live: live.clone(), changed: false }),
+                Ok(would) if unchanged(live, &would) => return Ok(unmoved(live)),
                 Ok(_) => {}
                 // A webhook that cannot be asked without effect: then with effect.
                 Err(Error::Invalid { why, .. }) if why.contains("dry run") => {}
@@ -80,7 +80,7 @@ impl Target {
         }
         let new = self.patch(sending, &mark.stamped(intent, Some(live)), force, false).await?;
         let changed = new.pointer("/metadata/resourceVersion") != live.pointer("/metadata/resourceVersion");
-        Ok(Applied { live: new, changed })
+        Ok(Applied { adopted: is_adopted(&new), live: new, changed })
     }
 
     pub(crate) async fn patch(
@@ -99,6 +99,10 @@ impl Target {
         let answer = self.ask(step, reference, request.map_err(kube::Error::BuildRequest)).await?;
         self.parse(step, reference, answer.map_err(|error| self.told(step, reference, error))?)
     }
+}
+
+fn unmoved(live: &Value) -> Applied {
+    Applied { live: live.clone(), changed: false, adopted: is_adopted(live) }
 }
 
 /// The same but for what every write moves.

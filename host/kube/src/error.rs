@@ -153,7 +153,7 @@ pub enum Error {
     },
     /// It is there, and no control plane made it.
     #[error(
-        "{step}: it exists already and was not made by Threeport (managed by {managers}); set the option `adopt` to take it over, or choose another name"
+        "{step}: it exists already and was not made by Threeport (managed by {managers}); annotate the object that wants it with threeport.dev/adopt=true to take it over, or choose another name"
     )]
     AlreadyExists {
         /// What was tried.

@@ -10,6 +10,7 @@ mod health;
 mod kubeconfig;
 mod mark;
 mod path;
+mod release;
 mod remove;
 mod target;
 mod watch;
@@ -32,8 +33,13 @@ pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const OWNER_UID: &str = "threeport.dev/owner-uid";
 /// Annotation: the owner for people.
 pub const OWNER: &str = "threeport.dev/owner";
+/// Annotation: it was there before, made and managed by these.
+pub const ADOPTED: &str = "threeport.dev/adopted";
 /// Annotation: epoch of the run that last changed the object.
 pub const EPOCH: &str = "threeport.dev/epoch";
+
+/// Namespace of ours on targets: holds the identities that plans are carried out with.
+pub const SYSTEM_NAMESPACE: &str = "threeport-system";
 
 /// Names an object on a target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -81,7 +87,7 @@ pub struct Owner {
 /// How to apply one manifest.
 #[derive(Clone, Debug, Default)]
 pub struct ApplyOptions {
-    /// Take over an object that exists and has no owner of ours.
+    /// Take over an object that exists and has no owner of ours. What it was managed by is written down on it ([`ADOPTED`]).
     pub adopt: bool,
     /// Other owners may contribute: no ownership check, no forcing.
     pub shared: bool,
@@ -94,6 +100,8 @@ pub struct Applied {
     pub live: Value,
     /// False when the target's resourceVersion did not move.
     pub changed: bool,
+    /// It was there before us, and was taken over: now or by an earlier apply.
+    pub adopted: bool,
 }
 
 /// What a removal did.
@@ -105,4 +113,6 @@ pub enum Removed {
     Terminating,
     /// What is there under that name does not carry our mark: left alone.
     NotOurs,
+    /// Our part of it is gone; it stays for the others that share it.
+    Shared,
 }

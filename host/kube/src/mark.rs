@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::{ApplyOptions, EPOCH, Error, MANAGED_BY, OWNER, OWNER_UID, Owner};
+use crate::{ADOPTED, ApplyOptions, EPOCH, Error, MANAGED_BY, OWNER, OWNER_UID, Owner};
 
 const APPLIED: &str = "threeport.dev/applied";
 const SHARED_OWNER: &str = "owner.threeport.dev/";
@@ -96,7 +96,12 @@ impl<'a> Mark<'a> {
     pub(crate) fn stamped(&self, intent: &Value, live: Option<&Value>) -> Value {
         let mut body = intent.clone();
         body["metadata"]["annotations"][&self.epoch_key] = self.owner.epoch.to_string().into();
-        live.map_or_else(|| body.clone(), |live| at(&body, live))
+        let Some(live) = live else { return body };
+        if !self.shared && !self.is_ours(live) {
+            body["metadata"]["annotations"][ADOPTED] = managers(live).into();
+        }
+        self.keep_adopted(&mut body, live);
+        at(&body, live)
     }
 
     /// The intent with the epoch that the live object has: what would be there if nothing changed.
@@ -105,7 +110,28 @@ impl<'a> Mark<'a> {
         if let Some(epoch) = annotation(live, &self.epoch_key) {
             body["metadata"]["annotations"][&self.epoch_key] = epoch.into();
         }
+        self.keep_adopted(&mut body, live);
         body
+    }
+
+    /// That it was there before us is told as long as it is ours.
+    fn keep_adopted(&self, body: &mut Value, live: &Value) {
+        if let Some(before) = annotation(live, ADOPTED).filter(|_| !self.shared) {
+            body["metadata"]["annotations"][ADOPTED] = before.into();
+        }
+    }
+
+    /// Our labels and annotations on an object, as far as they are this owner's.
+    pub(crate) fn marks(&self, live: &Value) -> (Vec<String>, Vec<String>) {
+        let mut labels = vec![self.owner_label.clone()];
+        if other_owner(live, &self.owner.uid).is_none() && label(live, MANAGED_BY) == Some("threeport") {
+            labels.push(MANAGED_BY.to_owned());
+        }
+        let mut annotations = vec![self.owner_key.clone(), self.epoch_key.clone(), self.applied_key.clone()];
+        if !self.shared {
+            annotations.push(ADOPTED.to_owned());
+        }
+        (labels, annotations)
     }
 
     /// Was exactly this asked for before?
@@ -202,6 +228,11 @@ pub(crate) fn at(body: &Value, live: &Value) -> Value {
     body
 }
 
+/// Was it there before us?
+pub(crate) fn is_adopted(live: &Value) -> bool {
+    annotation(live, ADOPTED).is_some()
+}
+
 /// The field manager of an owner.
 pub(crate) fn manager(uid: &str) -> String {
     format!("threeport-{uid}")
@@ -227,7 +258,7 @@ pub(crate) fn shared_by(live: &Value, uid: &str) -> bool {
 }
 
 fn ours(key: &str) -> bool {
-    matches!(key, OWNER_UID | OWNER | EPOCH | APPLIED)
+    matches!(key, OWNER_UID | OWNER | EPOCH | APPLIED | ADOPTED)
         || [SHARED_OWNER, SHARED_EPOCH, SHARED_APPLIED].iter().any(|prefix| key.starts_with(prefix))
 }
 

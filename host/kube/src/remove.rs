@@ -15,7 +15,7 @@ impl Target {
     /// What carries the owner's mark is its own, whatever uid it was first seen with: a create that was given up may come through late and make it anew.
     ///
     /// Kinds that own pods are deleted in the foreground, so that "gone" means that their pods are gone too. Of a shared object only this owner's part is
-    /// taken away while others share it; the answer is then [`Removed::NotOurs`].
+    /// taken away while others share it; the answer is then [`Removed::Shared`].
     pub async fn remove(&self, owner: &Owner, reference: &Reference) -> Result<Removed, Error> {
         let step = step("remove", reference);
         let Some((reference, served)) = self.resolve_any(&step, reference).await? else { return Ok(Removed::Gone) };
@@ -33,7 +33,7 @@ impl Target {
             let outcome = if shared && other_owner(&live, &owner.uid).is_some() {
                 let sending = Sending { step: &step, reference: &reference, served: &served, manager: mark.manager() };
                 let nothing = json!({"apiVersion": reference.api_version, "kind": reference.kind, "metadata": {"name": reference.name}});
-                self.patch(&sending, &at(&nothing, &live), false, false).await.map(|_| Removed::NotOurs)
+                self.patch(&sending, &at(&nothing, &live), false, false).await.map(|_| Removed::Shared)
             } else {
                 self.delete(&step, &reference, &served, &live).await
             };
@@ -61,7 +61,11 @@ impl Target {
     }
 
     /// As `resolve`, but a kind that left this version is looked for in the others of its group: it must not be left behind.
-    async fn resolve_any(&self, step: &str, reference: &Reference) -> Result<Option<(Reference, Served)>, Error> {
+    pub(crate) async fn resolve_any(
+        &self,
+        step: &str,
+        reference: &Reference,
+    ) -> Result<Option<(Reference, Served)>, Error> {
         match self.resolve(step, reference).await {
             Ok(served) => return Ok(Some((reference.clone(), served))),
             Err(Error::KindUnknown { .. }) => {}

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use threeport_sdk::{
     Condition, Description, Failure, ObjectRef, Plan, Problem, Reconciler, Request, Resource, Role, Status,
     include_yaml, json, kubernetes,
@@ -25,6 +26,11 @@ pub struct Cluster;
 #[derive(Deserialize)]
 pub struct ClusterSpec {
     adopt: Adopt,
+    /// As the host reads it: the schema knows its shape.
+    #[serde(default)]
+    tenants: Option<Value>,
+    #[serde(default)]
+    isolation: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -107,7 +113,14 @@ impl Reconciler for Clusters {
             Ok(seen) => reached(seen).watch(own, "v1", "Node", None, &["status.conditions"]),
             Err(problem) => not_reached(object.status.clone(), &problem),
         };
-        Ok(plan.connection(connection, &secret.key))
+        let mut plan = plan.connection(connection, &secret.key);
+        if let Some(tenants) = &object.spec.tenants {
+            plan = plan.connection_option("tenants", tenants.clone());
+        }
+        if let Some(isolation) = &object.spec.isolation {
+            plan = plan.connection_option("isolation", json!(isolation));
+        }
+        Ok(plan)
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) fn answer(answer: &Result<export::Plan, export::Failure>) -> Value {
             "conditions": conditions(&plan.conditions),
             "manifests": plan.manifests.iter().map(manifest).collect::<Vec<_>>(),
             "outputs": plan.outputs.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<Map<_, _>>(),
-            "connection": plan.connection.as_ref().map(|connection| format!("{} key {}", connection.secret, connection.key)),
+            "connection": plan.connection.as_ref().map(connection),
             "watches": plan.watches.iter().map(watch).collect::<Vec<_>>(),
             "events": plan.events.iter().map(|event| format!("{} {}: {}", event.kind, event.reason, event.message)).collect::<Vec<_>>(),
             "memory": plan.memory.as_deref().map(parsed),
@@ -52,6 +52,11 @@ fn conditions(conditions: &[wit::Condition]) -> Map<String, Value> {
     let shown =
         |condition: &wit::Condition| json!(format!("{} {}: {}", condition.status, condition.reason, condition.message));
     conditions.iter().map(|condition| (condition.kind.clone(), shown(condition))).collect()
+}
+
+fn connection(connection: &wit::Connection) -> String {
+    let options = if connection.options == "{}" { String::new() } else { format!(" with {}", connection.options) };
+    format!("{} key {}{options}", connection.secret, connection.key)
 }
 
 fn manifest(manifest: &wit::Manifest) -> Value {

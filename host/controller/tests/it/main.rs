@@ -5,8 +5,10 @@
 #[path = "../../../kube/tests/target/support.rs"]
 mod support;
 
+mod owning;
 mod plugins;
 mod runs;
 mod swap;
 mod targets;
+mod tenants;
 mod world;

@@ -8,7 +8,7 @@ use crate::support::{ADMIN, cluster, config_map, deployment, live, meddle, targe
 use crate::world::*;
 
 /// A host that has adopted the test's kube-apiserver as the target `place`.
-async fn world() -> (World, Target, String) {
+pub(crate) async fn world() -> (World, Target, String) {
     let (target, namespace) = target().await;
     let world = World::new().await;
     world.serve("puppet", "puppet").await;
@@ -17,7 +17,7 @@ async fn world() -> (World, Target, String) {
     (world, target, namespace)
 }
 
-async fn adopt(world: &World, namespace: &str, name: &str, kubeconfig: &str) {
+pub(crate) async fn adopt(world: &World, namespace: &str, name: &str, kubeconfig: &str) {
     let encoded = base64::engine::general_purpose::STANDARD.encode(kubeconfig);
     world.secret(namespace, name, json!({"kubeconfig": encoded})).await;
     world
@@ -31,7 +31,7 @@ async fn adopt(world: &World, namespace: &str, name: &str, kubeconfig: &str) {
         .await;
 }
 
-fn plan(manifests: &[&Value]) -> Value {
+pub(crate) fn plan(manifests: &[&Value]) -> Value {
     let manifests: Vec<Value> = manifests.iter().map(|body| json!({"body": body})).collect();
     json!({"target": "place", "manifests": manifests})
 }
@@ -47,7 +47,7 @@ async fn roll_out(target: &Target, manifest: &Value) {
     write_status(manifest, status).await;
 }
 
-async fn exists(target: &Target, manifest: &Value) -> bool {
+pub(crate) async fn exists(target: &Target, manifest: &Value) -> bool {
     target.get(&Reference::of(manifest)).await.unwrap().is_some()
 }
 
@@ -212,11 +212,11 @@ async fn a_plan_that_goes_too_far_is_refused_before_anything_is_sent() {
         assert!(condition(&object, "Ready").unwrap().2.contains(word), "{object:#}");
         assert!(condition(&object, "Stalled").is_some());
     }
-    let mut shared = plan(&[&fine]);
-    shared["manifests"][0]["options"] = json!(["shared"]);
-    world.put("puppets", &ns, "shared", shared).await;
-    let object = world.ready("puppets", &ns, "shared", "False", "PlanNotSupported").await;
-    assert!(condition(&object, "Ready").unwrap().2.contains("shared"));
+    let mut replace = plan(&[&fine]);
+    replace["manifests"][0]["options"] = json!(["replace"]);
+    world.put("puppets", &ns, "replace", replace).await;
+    let object = world.ready("puppets", &ns, "replace", "False", "PlanNotSupported").await;
+    assert!(condition(&object, "Ready").unwrap().2.contains("replace"));
     world.put("puppets", &ns, "twice", plan(&[&fine, &fine])).await;
     world.ready("puppets", &ns, "twice", "False", "PlanInvalid").await;
     assert_eq!(world.monitor.stats().applies, applies);

@@ -128,6 +128,33 @@ impl World {
         self.write("secrets", Some(namespace), name, "data", data).await;
     }
 
+    /// Sets an annotation, or takes it off.
+    pub(crate) async fn annotate(
+        &self,
+        plural: &str,
+        namespace: &str,
+        name: &str,
+        annotation: &str,
+        value: Option<&str>,
+    ) {
+        let key = key(plural, Some(namespace), name);
+        loop {
+            let old = self.store.get(&key).await.unwrap().unwrap();
+            let mut body = old.value();
+            body["metadata"]["annotations"][annotation] = json!(value);
+            if value.is_none() {
+                body["metadata"]["annotations"].as_object_mut().unwrap().remove(annotation);
+            }
+            let precondition = Precondition::Present { uid: None, resource_version: Some(old.resource_version) };
+            let op = Op::Put { key: key.clone(), body, precondition, edges: None, wake: Some(Class::User) };
+            match self.store.write(vec![op]).await {
+                Ok(_) => return self.bell.ring(Wake { uid: old.uid.to_string() }),
+                Err(threeport_store::Error::Conflict { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
     /// Writes as the API does: generation, finalizer, references, work item, and a ring after the commit. Repeats when another write comes between.
     async fn write(&self, plural: &str, namespace: Option<&str>, name: &str, part: &str, value: Value) {
         let key = key(plural, namespace, name);
@@ -269,12 +296,17 @@ impl World {
 
     /// Reasons of the Events about an object.
     pub(crate) async fn events(&self, namespace: &str, name: &str) -> Vec<String> {
+        self.told(namespace, name).await.into_iter().map(|(reason, _)| reason).collect()
+    }
+
+    /// Reasons and messages of the Events about an object.
+    pub(crate) async fn told(&self, namespace: &str, name: &str) -> Vec<(String, String)> {
         let scope = Scope { resource: Resource::new("", "events"), namespace: Some(namespace.into()) };
         let list = self.store.list(ListQuery { scope, limit: None, after: None, at: None }).await.unwrap();
         let events = list.items.iter().map(threeport_store::Object::value);
         events
             .filter(|event| event["involvedObject"]["name"] == name)
-            .filter_map(|event| event["reason"].as_str().map(str::to_owned))
+            .map(|event| ["reason", "message"].map(|field| event[field].as_str().unwrap_or_default().to_owned()).into())
             .collect()
     }
 }

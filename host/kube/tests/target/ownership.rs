@@ -102,16 +102,29 @@ async fn what_exists_is_adopted_only_when_asked_and_only_without_conflict() {
 
     let error = target.apply(&owner("u1", 1), &wanted("theirs"), &options()).await.unwrap_err();
     assert_eq!((error.class(), error.reason()), (Class::Conflict, "AlreadyExists"));
-    assert!(error.to_string().contains("`adopt`") && error.to_string().contains("meddler"), "{error}");
+    assert!(error.to_string().contains("threeport.dev/adopt=true") && error.to_string().contains("meddler"), "{error}");
 
     let error = target.apply(&owner("u1", 1), &wanted("ours"), &adopt).await.unwrap_err();
     let Error::FieldConflict { conflicts, .. } = &error else { panic!("{error}") };
     assert_eq!((conflicts[0].field.as_str(), conflicts[0].manager.as_str()), (".data.a", "meddler"));
     assert_eq!(live(&target, &manifest).await["data"]["a"], "theirs");
 
-    target.apply(&owner("u1", 1), &wanted("theirs"), &adopt).await.unwrap();
+    let adopted = target.apply(&owner("u1", 1), &wanted("theirs"), &adopt).await.unwrap();
+    assert!(adopted.adopted);
+    assert_eq!(adopted.live["metadata"]["annotations"]["threeport.dev/adopted"], "meddler");
     let applied = target.apply(&owner("u1", 2), &wanted("ours"), &options()).await.unwrap();
     assert_eq!(applied.live["data"]["a"], "ours", "once it is ours, drift is corrected");
+    assert!(applied.adopted, "it is not forgotten that it was there before");
+    assert!(!target.apply(&owner("u1", 3), &wanted("ours"), &options()).await.unwrap().changed);
+
+    // Let go of, it is as if we had never been there, but for the values.
+    assert_eq!(target.release(&owner("u2", 1), &Reference::of(&manifest)).await.unwrap(), Removed::NotOurs);
+    assert!(matches!(target.release(&owner("u1", 1), &Reference::of(&manifest)).await, Err(Error::Fenced { .. })));
+    assert_eq!(target.release(&owner("u1", 4), &Reference::of(&manifest)).await.unwrap(), Removed::NotOurs);
+    let free = live(&target, &manifest).await;
+    assert_eq!(free["data"]["a"], "ours");
+    assert!(!free["metadata"].to_string().contains("threeport"), "{free:#}");
+    target.apply(&owner("u2", 1), &wanted("next"), &adopt).await.unwrap();
 }
 
 #[tokio::test]
@@ -143,7 +156,7 @@ async fn a_shared_object_has_parts_of_several_owners_and_goes_with_the_last() {
     let error = target.apply(&owner("u3", 1), &part("c", "3"), &options()).await.unwrap_err();
     assert_eq!(error.reason(), "OwnedByOther", "{error}");
 
-    assert_eq!(target.remove(&owner("u1", 3), &reference).await.unwrap(), Removed::NotOurs);
+    assert_eq!(target.remove(&owner("u1", 3), &reference).await.unwrap(), Removed::Shared);
     assert_eq!(live(&target, &part("b", "2")).await["data"], json!({"b": "2"}));
     assert_eq!(target.remove(&owner("u2", 6), &reference).await.unwrap(), Removed::Gone);
 }

@@ -23,6 +23,10 @@ pub struct PuppetSpec {
     requires: Option<String>,
     /// Secret and key of a kubeconfig: makes the object a target.
     connection: Option<(String, String)>,
+    /// Option of the connection.
+    tenants: Option<Value>,
+    /// Option of the connection.
+    isolation: Option<String>,
     /// Opens the target and tells its version in status.
     open: bool,
     manifests: Vec<PuppetManifest>,
@@ -114,6 +118,12 @@ impl Reconciler for Puppeteer {
         if let Some((secret, key)) = &spec.connection {
             plan = plan.connection(ObjectRef::secret(own.namespace.as_deref(), secret), key);
         }
+        if let Some(tenants) = &spec.tenants {
+            plan = plan.connection_option("tenants", tenants.clone());
+        }
+        if let Some(isolation) = &spec.isolation {
+            plan = plan.connection_option("isolation", json!(isolation));
+        }
         for (name, value) in &spec.outputs {
             plan = plan.output(name, value);
         }
@@ -144,7 +154,8 @@ pub fn describe() -> Description {
         .reference("Puppet", "spec.requires", "test.threeport.dev/v1", &["Puppet"], Role::Requires)
         .kubernetes(&json!([
             {"apiGroups": ["", "apps"], "kinds": ["ConfigMap", "Deployment"], "verbs": verbs},
-            {"apiGroups": [""], "kinds": ["Namespace"], "verbs": verbs, "namespaces": ["*"]},
+            {"apiGroups": [""], "kinds": ["Namespace", "ServiceAccount"], "verbs": verbs, "namespaces": ["*"]},
+            {"apiGroups": ["scheduling.k8s.io"], "kinds": ["PriorityClass"], "verbs": verbs, "namespaces": ["*"]},
         ]))
 }
 
