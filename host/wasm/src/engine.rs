@@ -1,13 +1,8 @@
 //! The engine's settings: pooled, copy-on-write, interrupted by epochs. Figures are in the bench of this crate.
 
-use std::time::Duration;
-
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
 
 use crate::Limits;
-
-/// How often a running guest can be interrupted.
-const TICK: Duration = Duration::from_millis(10);
 
 /// Runs at a time. More wait for a place.
 pub(crate) const CONCURRENCY: usize = 256;
@@ -56,17 +51,4 @@ fn settings(guest_memory: usize) -> Config {
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .generate_address_map(true);
     config
-}
-
-/// Ticks until the last clone of the engine is gone.
-pub(crate) fn tick(engine: &Engine) -> std::io::Result<()> {
-    let engine = engine.weak();
-    std::thread::Builder::new().name("wasm-epoch".into()).spawn(move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            std::thread::sleep(TICK);
-        }
-    })?;
-    Ok(())
 }

@@ -10,6 +10,7 @@ use wasmtime::ResourceLimiter;
 use wasmtime::component::{Resource, ResourceTable, ResourceTableError};
 
 use crate::contract::{Listing, Page, Query, context, kubernetes, state, types};
+use crate::turns::Turn;
 use crate::weigh::Weigh;
 use crate::{Capabilities, Limits};
 use types::{Object, ObjectRef, Problem};
@@ -55,6 +56,8 @@ pub(crate) struct Run {
     now_ms: u64,
     random: fastrand::Rng,
     logged: usize,
+    /// Its place among the runs that take long.
+    pub(crate) turn: Turn,
     pub(crate) calls: u32,
     pub(crate) bytes: usize,
     pub(crate) memory: usize,
@@ -75,6 +78,7 @@ impl Run {
             now_ms: u64::try_from(now.as_millis()).unwrap_or(u64::MAX),
             random: fastrand::Rng::with_seed(seed),
             logged: 0,
+            turn: Turn::default(),
             calls: 0,
             bytes: 0,
             memory: 0,
@@ -90,6 +94,8 @@ impl Run {
 
     fn call(&mut self, bytes: usize) -> wasmtime::Result<()> {
         self.calls += 1;
+        // It may wait for long now, and takes nobody's turn meanwhile.
+        self.turn.release();
         if self.calls > self.limits.host_calls {
             return self.stop(Exceeded::HostCalls);
         }

@@ -19,6 +19,7 @@ mod load;
 mod native;
 mod registry;
 mod runtime;
+mod turns;
 mod weigh;
 mod worker;
 

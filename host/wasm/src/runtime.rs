@@ -8,11 +8,12 @@ use futures::FutureExt;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use tokio::sync::Semaphore;
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Engine, Store, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime::{Engine, Store, Trap, WasmBacktrace};
 
 use crate::compile::{Compiler, Compiling};
 use crate::contract::{Descriptor, Reconciler, ReconcilerPre};
 use crate::imports::{Exceeded, NoCapabilities, Run, TABLE_MAX};
+use crate::turns::{Lane, Ticker};
 use crate::weigh::Weigh;
 use crate::{Answer, Capabilities, Entry, Grants, Limits, Problem, Request, RunError, answer, engine, load};
 
@@ -27,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) linker: Linker<Run>,
     pub(crate) limits: Limits,
     places: Semaphore,
+    ticker: Ticker,
+    lane: Lane,
     /// None: in this process, and nothing is kept.
     pub(crate) compiler: Option<Compiler>,
     /// What, besides the component, its compiled code depends on.
@@ -55,13 +58,15 @@ impl Runtime {
     fn make(limits: Limits, compiler: Option<Compiler>) -> Result<Self, RunError> {
         let host = |error: String| RunError::Host(format!("the WebAssembly engine does not start: {error}"));
         let engine = engine::engine(&limits).map_err(|error| host(format!("{error:#}")))?;
-        engine::tick(&engine).map_err(|error| host(error.to_string()))?;
+        let ticker = Ticker::start(&engine).map_err(|error| host(error.to_string()))?;
         let mut linker = Linker::new(&engine);
         Reconciler::add_to_linker::<_, HasSelf<Run>>(&mut linker, |run| run)
             .map_err(|error| host(format!("{error:#}")))?;
         let settings = load::settings(&engine);
         let places = Semaphore::new(engine::CONCURRENCY);
-        Ok(Self { shared: Arc::new(Shared { engine, linker, limits, places, compiler, settings }) })
+        Ok(Self {
+            shared: Arc::new(Shared { engine, linker, limits, places, ticker, lane: Lane::new(), compiler, settings }),
+        })
     }
 
     /// The ceilings of every run.
@@ -201,9 +206,12 @@ impl Shared {
         store.set_hostcall_fuel(self.limits.host_bytes);
         store.set_epoch_deadline(1);
         // A guest that computes gives its thread back at every tick, and is stopped at the first one after the deadline.
+        let _ticks = self.ticker.run();
+        let (lane, turn, mut count) = (self.lane.clone(), store.data().turn.clone(), 0);
         store.epoch_deadline_callback(move |mut store| {
             if Instant::now() < deadline {
-                return Ok(UpdateDeadline::Yield(1));
+                count += 1;
+                return Ok(turn.next(&lane, count));
             }
             store.data_mut().exceeded = Some(Exceeded::Deadline);
             Err(Exceeded::Deadline.into())

@@ -1,8 +1,9 @@
 //! Guests that were built, and a host that knows nothing to let them read.
 #![allow(dead_code, unreachable_pub, reason = "each test binary includes it and uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -51,17 +52,20 @@ pub fn request(kind: &str, spec: serde_json::Value) -> Request {
 }
 
 /// Opens everything, has nothing; its version takes as long as it is told.
+#[derive(Default)]
 pub struct Empty {
     /// How long `version` takes.
     pub slow: Duration,
     /// Whether `version` panics.
     pub panics: bool,
+    /// Lines and bytes that were logged.
+    pub logged: Mutex<(usize, usize)>,
 }
 
 impl Empty {
     /// At once.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { slow: Duration::ZERO, panics: false })
+        Arc::default()
     }
 }
 
@@ -98,5 +102,8 @@ impl Capabilities for Empty {
     ) -> Result<Listing, Problem> {
         Ok(Listing { items: vec![], token: None })
     }
-    fn log(&self, _: &str, _: &str, _: &[(String, String)]) {}
+    fn log(&self, _: &str, message: &str, _: &[(String, String)]) {
+        let mut logged = self.logged.lock().unwrap();
+        *logged = (logged.0 + 1, logged.1 + message.len());
+    }
 }

@@ -4,7 +4,8 @@ use std::hint::black_box;
 
 use serde::{Deserialize, Serialize};
 use threeport_sdk::{
-    Condition, Description, Failure, Plan, Reconciler, Request, Resource, Status, context, json, kubernetes, support,
+    Condition, Description, Failure, Manifest, ObjectRef, Plan, Reconciler, Request, Resource, Status, context, json,
+    kubernetes, state, support,
 };
 
 /// The kind Hostile.
@@ -16,9 +17,13 @@ pub struct HostileSpec {
     deed: String,
 }
 
-/// What is: nothing.
+/// What is: nothing worth to be kept.
 #[derive(Default, Deserialize, Serialize)]
-pub struct HostileStatus {}
+#[serde(default)]
+pub struct HostileStatus {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    text: String,
+}
 
 impl Resource for Hostile {
     const API_VERSION: &'static str = "test.threeport.dev/v1";
@@ -34,7 +39,7 @@ impl Reconciler for Deeds {
     type Resource = Hostile;
 
     fn reconcile(request: Request<Hostile>) -> Result<Plan<Hostile>, Failure> {
-        let plan = Plan::new(HostileStatus {});
+        let plan = Plan::new(HostileStatus::default());
         let own = request.object.reference();
         match request.object.spec.deed.as_str() {
             "none" => Ok(plan.condition(Condition::ready(Status::True, "Tame", "nothing was done"))),
@@ -58,6 +63,41 @@ impl Reconciler for Deeds {
                     context::log("debug", &words, &[]);
                 }
             }
+            "logs" => {
+                for line in 0..900 {
+                    context::log("info", &format!("{line} {}", "words ".repeat(5000)), &[("loud", "yes")]);
+                }
+                Ok(plan.condition(Condition::ready(Status::True, "Loud", "everything was said")))
+            }
+            "events" => {
+                let told = (0..10_000).fold(plan, |plan, _| plan.event("Heard", "again ".repeat(100)));
+                Ok(told.condition(Condition::ready(Status::True, "Told", "everything was told")))
+            }
+            "wide" => {
+                let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}});
+                Ok((0..2000).fold(plan, |plan, _| plan.manifest(Manifest::new(own.clone(), &body))))
+            }
+            "status" => {
+                let status = HostileStatus { text: "x".repeat(2 << 20) };
+                Ok(Plan::new(status).condition(Condition::ready(Status::True, "Large", "it is large")))
+            }
+            "conditions" => {
+                let said = (0..1000).fold(plan, |plan, number| {
+                    plan.condition(Condition::new(&format!("C{number}"), Status::True, "Said", &"x".repeat(1000)))
+                });
+                Ok(said)
+            }
+            "snoop" => {
+                let other = ObjectRef { name: "somebody-elses".into(), ..own };
+                Err(match kubernetes::open(&other) {
+                    Ok(_) => Failure::terminal("Snooped", "it was let in"),
+                    Err(problem) => problem.into(),
+                })
+            }
+            "spy" => Err(match state::get(&ObjectRef::secret(own.namespace.as_deref(), "password")) {
+                Ok(_) => Failure::terminal("Spied", "it was shown a Secret"),
+                Err(problem) => problem.into(),
+            }),
             "handles" => {
                 let mut open = Vec::new();
                 loop {
