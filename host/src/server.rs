@@ -27,12 +27,14 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
     state::private_dir(&data)?;
     state::private_dir(&settings)?;
 
-    let store = open_store(&data, &settings).await?;
+    let key = encryption_key(&settings)?;
+    let store = open_store(&data, &key).await?;
     let (bell, listener) = bell(&config).await?;
     let runtime = Runtime::with_compiler(Limits::default(), compiling(&config, &data, &settings)?)
         .context("set up the plugin sandbox")?;
     let mut controller_config = threeport_controller::Config::new(owner()?);
     controller_config.slots = config.slots;
+    controller_config.digest_key = *key.bytes();
     let controller = Controller::new(controller_config, store.clone(), bell.clone(), listener, runtime);
 
     let monitor = controller.monitor();
@@ -84,11 +86,14 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-async fn open_store(data: &Path, settings: &Path) -> Result<Store> {
+fn encryption_key(settings: &Path) -> Result<Key32> {
     let key = state::secret(&settings.join("encryption.key"), 32)?;
-    let key: [u8; 32] = key.try_into().map_err(|_wrong| anyhow!("the encryption key is not 32 bytes long"))?;
+    Ok(Key32::new(key.try_into().map_err(|_wrong| anyhow!("the encryption key is not 32 bytes long"))?))
+}
+
+async fn open_store(data: &Path, key: &Key32) -> Result<Store> {
     let path = data.join("threeport.db");
-    Store::open(threeport_store::Config::new(&path, Key32::new(key)))
+    Store::open(threeport_store::Config::new(&path, key.clone()))
         .await
         .with_context(|| format!("open {}", path.display()))
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
-use threeport_kube::{ApplyOptions, Error as TargetError, Health, Owner, Reference, State, health, project};
+use threeport_kube::{ApplyOptions, Error as TargetError, Health, Owner, Reference, State, health};
 use threeport_store::{Claim, InventoryEntry, Store};
 
 use crate::abandon::Abandoned;
@@ -12,6 +12,7 @@ use crate::events::Note;
 use crate::lease::Lease;
 use crate::observe::Reach;
 use crate::plan::{Identity, Item, identity};
+use crate::redact::Redactor;
 use crate::request::{Seen, Sight};
 use crate::scope::Scope;
 use crate::stats::{Counters, add};
@@ -27,6 +28,7 @@ pub(crate) struct Actor<'a, 'b> {
     pub(crate) scope: &'a Scope,
     pub(crate) reach: &'a mut Reach<'b>,
     pub(crate) owner: Owner,
+    pub(crate) redactor: &'a Redactor,
     pub(crate) wishes: &'a Wishes,
     /// The object is to go.
     pub(crate) deleting: bool,
@@ -212,7 +214,7 @@ impl Actor<'_, '_> {
                 add(&self.counters.applies);
                 state = ManifestState {
                     hash: item.hash.clone(),
-                    live: project(&applied.live, &item.body),
+                    live: self.redactor.project(&applied.live, &item.body),
                     keep: item.keep,
                     adopted: applied.adopted,
                     error: None,

@@ -11,6 +11,7 @@ use threeport_wasm::{Capabilities, Listing, Object, ObjectRef, Page, Problem, Qu
 
 use crate::carried::{Link, problem};
 use crate::kinds::Kinds;
+use crate::redact::Redactor;
 use crate::request::object;
 use crate::scope::Scope;
 use crate::targets::{Connected, Targets};
@@ -24,6 +25,7 @@ pub(crate) struct Reader {
     pub(crate) kinds: Arc<Kinds>,
     pub(crate) targets: Arc<Targets>,
     pub(crate) scope: Scope,
+    pub(crate) redactor: Redactor,
     /// Connection of the object itself, from the run before.
     pub(crate) own: Option<Link>,
     /// For log lines.
@@ -106,7 +108,7 @@ impl Capabilities for Reader {
             name: wanted.name.clone(),
         };
         let live = self.noted(&connected, connected.target.get(&reference).await)?;
-        Ok(live.map(|live| shown(live, &wanted.api_version, &wanted.kind, &fields)))
+        Ok(live.map(|live| shown(live, &wanted.api_version, &wanted.kind, &fields, &self.redactor)))
     }
 
     async fn list(&self, cluster: u32, query: Query) -> Result<Page, Problem> {
@@ -117,7 +119,10 @@ impl Capabilities for Reader {
         let (labels, token) = (query.labels.as_deref(), query.token.as_deref());
         let answer = connected.target.list(&query.api_version, &query.kind, namespace, labels, limit, token).await;
         let (items, token) = self.noted(&connected, answer)?;
-        let items = items.into_iter().map(|live| shown(live, &query.api_version, &query.kind, &query.fields)).collect();
+        let items = items
+            .into_iter()
+            .map(|live| shown(live, &query.api_version, &query.kind, &query.fields, &self.redactor))
+            .collect();
         Ok(Page { items, token })
     }
 
@@ -136,7 +141,7 @@ impl Capabilities for Reader {
         self.scope.allows_state(Verb::Get, &wanted.api_version, &wanted.kind, namespace).map_err(denied)?;
         let Some(key) = self.kinds.key(&wanted) else { return Ok(None) };
         let stored = self.store.get(&key).await.map_err(|error| problem("StoreFailed", error.to_string()))?;
-        Ok(stored.map(|stored| object(stored.value())))
+        Ok(stored.map(|stored| object(stored.value(), &self.redactor)))
     }
 
     async fn state_list(
@@ -178,7 +183,7 @@ impl Capabilities for Reader {
             .last()
             .filter(|_| list.remaining > 0)
             .map(|last| format!("{}/{}", last.key.namespace.as_deref().unwrap_or_default(), last.key.name));
-        Ok(Listing { items: list.items.iter().map(|stored| object(stored.value())).collect(), token })
+        Ok(Listing { items: list.items.iter().map(|stored| object(stored.value(), &self.redactor)).collect(), token })
     }
 
     fn log(&self, level: &str, message: &str, fields: &[(String, String)]) {
@@ -193,13 +198,13 @@ impl Capabilities for Reader {
 }
 
 /// A live object as the plugin asked for it: with these fields only, or whole.
-fn shown(mut live: Value, api_version: &str, kind: &str, fields: &[String]) -> Object {
+fn shown(mut live: Value, api_version: &str, kind: &str, fields: &[String], redactor: &Redactor) -> Object {
     // Items of a list do not say what they are.
     if live.get("kind").is_none() {
         live["apiVersion"] = json!(api_version);
         live["kind"] = json!(kind);
     }
-    let whole = object(live);
+    let whole = object(live, redactor);
     if fields.is_empty() {
         return whole;
     }
@@ -248,7 +253,7 @@ mod tests {
             "/metadata/labels/a~1b".to_owned(),
             "spec.absent".to_owned(),
         ];
-        let seen = shown(live, "example.org/v1", "Kite", &fields);
+        let seen = shown(live, "example.org/v1", "Kite", &fields, &Redactor::new(&[7; 32]));
         let body: Value = serde_json::from_str(&seen.body).unwrap();
         assert_eq!(
             body,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
 /// Settings of one host's controller.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -23,6 +25,9 @@ pub struct Config {
     pub grace: Duration,
     /// How long a target is left alone after it did not answer; doubles up to ten times this.
     pub target_pause: Duration,
+    /// The digests that plugins see instead of values of Secrets are made with a key that is derived from this one. With another key every value looks
+    /// changed: keep it, and apart from the data.
+    pub digest_key: [u8; 32],
     /// How long a Plugin's run waits for its component to be compiled; what takes longer is said to be under way.
     pub compile_patience: Duration,
     /// How often to look for components that no Plugin names.
@@ -32,7 +37,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// The defaults, for a host of this name.
+    /// The defaults, for a host of this name, with a new random key.
     pub fn new(owner: impl Into<String>) -> Self {
         Self {
             owner: owner.into(),
@@ -44,9 +49,18 @@ impl Config {
             resync: Duration::from_secs(600),
             grace: Duration::from_secs(10),
             target_pause: Duration::from_secs(3),
+            digest_key: random(),
             compile_patience: Duration::from_secs(2),
             blob_sweep: Duration::from_secs(600),
             blob_grace: Duration::from_secs(3600),
         }
     }
+}
+
+fn random() -> [u8; 32] {
+    let (mut key, halves) = ([0; 32], [Uuid::new_v4(), Uuid::new_v4()]);
+    for (place, half) in key.chunks_mut(16).zip(halves) {
+        place.copy_from_slice(half.as_bytes());
+    }
+    key
 }

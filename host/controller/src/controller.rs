@@ -19,6 +19,7 @@ use crate::events;
 use crate::host::Host;
 use crate::kinds::{Kinds, plugins};
 use crate::lease::Lease;
+use crate::redact::Redactor;
 use crate::serving::Serving;
 use crate::stats::{Counters, Stats, add};
 use crate::targets::Targets;
@@ -97,7 +98,9 @@ impl Controller {
         let watches = Watches::new(Arc::new(move |uid: &str| drop(drifted.send(uid.into()))));
         let targets = Arc::new(Targets::new(store.clone(), kinds.clone(), config.target_pause));
         let serving = Serving::new(runtime);
-        let host = Host { config, store, bell, kinds, serving, targets, watches, counters: Counters::default() };
+        let redactor = Redactor::new(&config.digest_key);
+        let host =
+            Host { config, store, bell, kinds, serving, targets, redactor, watches, counters: Counters::default() };
         Self { host: Arc::new(host), listener, drifts, running: Arc::default() }
     }
 

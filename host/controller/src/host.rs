@@ -8,6 +8,7 @@ use threeport_store::{Class, Error, ListQuery, Resource, Scope, Store};
 
 use crate::config::Config;
 use crate::kinds::Kinds;
+use crate::redact::Redactor;
 use crate::serving::Serving;
 use crate::stats::Counters;
 use crate::targets::Targets;
@@ -20,6 +21,7 @@ pub(crate) struct Host {
     pub(crate) kinds: Arc<Kinds>,
     pub(crate) serving: Serving,
     pub(crate) targets: Arc<Targets>,
+    pub(crate) redactor: Redactor,
     pub(crate) watches: Watches,
     pub(crate) counters: Counters,
 }

@@ -4,10 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use futures::StreamExt;
 use serde_json::Value;
-use threeport_kube::{Error as TargetError, Health, Reference, State, Target, health, project};
+use threeport_kube::{Error as TargetError, Health, Reference, State, Target, health};
 use threeport_store::InventoryEntry;
 
 use crate::carried::{Link, ManifestState};
+use crate::host::Host;
+use crate::redact::Redactor;
 use crate::request::{Seen, Sight};
 use crate::scope::Scope;
 use crate::targets::{Connected, NoConnection, Targets};
@@ -22,12 +24,13 @@ pub(crate) struct Reach<'a> {
     own: &'a str,
     link: Option<Link>,
     scope: &'a Scope,
+    redactor: &'a Redactor,
     open: HashMap<String, Connected>,
 }
 
 impl<'a> Reach<'a> {
-    pub(crate) fn new(targets: &'a Targets, own: &'a str, link: Option<Link>, scope: &'a Scope) -> Self {
-        Self { targets, own, link, scope, open: HashMap::new() }
+    pub(crate) fn new(host: &'a Host, own: &'a str, link: Option<Link>, scope: &'a Scope) -> Self {
+        Self { targets: &host.targets, own, link, scope, redactor: &host.redactor, open: HashMap::new() }
     }
 
     /// The connection to a target.
@@ -65,7 +68,7 @@ impl<'a> Reach<'a> {
             let answers = look(&connected.target, &references).await;
             for ((entry, reference), answer) in entries.into_iter().zip(references).zip(answers) {
                 self.note(&connected, &answer);
-                all.push(seen(entry, reference, answer));
+                all.push(seen(entry, reference, answer, self.redactor));
             }
         }
         Ok(all)
@@ -98,11 +101,16 @@ pub(crate) fn reference(entry: &InventoryEntry) -> Reference {
     }
 }
 
-fn seen(entry: &InventoryEntry, reference: Reference, answer: Result<Option<Value>, TargetError>) -> Seen {
+fn seen(
+    entry: &InventoryEntry,
+    reference: Reference,
+    answer: Result<Option<Value>, TargetError>,
+    redactor: &Redactor,
+) -> Seen {
     match answer {
         Ok(Some(live)) => {
             let state = ManifestState::of(entry);
-            let drifted = drift(&state.live, &project(&live, &state.live));
+            let drifted = drift(&state.live, &redactor.project(&live, &state.live));
             let health = health(&live);
             Seen { health, drifted, live: Some(live), sight: Sight::Clear, entry: entry.clone(), state, reference }
         }
@@ -178,7 +186,7 @@ mod tests {
             state: Value::Null,
         };
         let (step, server, why) = ("get".to_owned(), "s".to_owned(), "no".to_owned());
-        let of = |answer| seen(&entry, reference(&entry), answer);
+        let of = |answer| seen(&entry, reference(&entry), answer, &Redactor::new(&[7; 32]));
         let away = of(Err(TargetError::Unreachable { step: step.clone(), server, why: why.clone() }));
         assert!(matches!(&away.sight, Sight::Away(trouble) if trouble.reason == "ClusterUnreachable"));
         let refused = of(Err(TargetError::Forbidden { step: step.clone(), why }));

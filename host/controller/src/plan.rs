@@ -9,7 +9,7 @@ use threeport_wasm::{Condition, Manifest, Next, Plan, Verb, Watch};
 
 use crate::carried::{Link, WatchRecord};
 use crate::names;
-use crate::redact::digest;
+use crate::redact::{Redactor, digest, is_secret};
 use crate::scope::Scope;
 use crate::stages::{group, stage};
 use crate::tenants::Options;
@@ -77,7 +77,7 @@ pub(crate) fn identity(target: &str, reference: &Reference) -> Identity {
 }
 
 /// What is wanted on targets, in the order of application.
-pub(crate) fn items(plan: &Plan, scope: &Scope) -> Result<Vec<Item>, Refused> {
+pub(crate) fn items(plan: &Plan, scope: &Scope, redactor: &Redactor) -> Result<Vec<Item>, Refused> {
     supported(plan)?;
     if plan.manifests.len() > MANIFESTS {
         return Err(Refused::Invalid(format!(
@@ -88,7 +88,7 @@ pub(crate) fn items(plan: &Plan, scope: &Scope) -> Result<Vec<Item>, Refused> {
     let mut items: Vec<(Item, &[String])> = Vec::with_capacity(plan.manifests.len());
     let mut known = HashMap::new();
     for (index, manifest) in plan.manifests.iter().enumerate() {
-        let item = item(manifest, scope).map_err(|refused| at(index, refused))?;
+        let item = item(manifest, scope, redactor).map_err(|refused| at(index, refused))?;
         if let Some(other) = known.insert(identity(&item.target, &item.reference), index) {
             return Err(at(
                 index,
@@ -169,7 +169,7 @@ fn supported(plan: &Plan) -> Result<(), Refused> {
     }
 }
 
-fn item(manifest: &Manifest, scope: &Scope) -> Result<Item, Refused> {
+fn item(manifest: &Manifest, scope: &Scope, redactor: &Redactor) -> Result<Item, Refused> {
     let invalid = |what: String| Refused::Invalid(what);
     let unsupported = |what: &str| Err(Refused::Unsupported(what.to_owned()));
     for option in &manifest.options {
@@ -220,7 +220,11 @@ fn item(manifest: &Manifest, scope: &Scope) -> Result<Item, Refused> {
     Ok(Item {
         stage: stage(&reference.api_version, &reference.kind),
         // Equal plans give equal text: serde_json keeps the order of a map's keys the same every time.
-        hash: digest(body.to_string().as_bytes()),
+        hash: if is_secret(&body) {
+            redactor.digest("", body.to_string().as_bytes())
+        } else {
+            digest(body.to_string().as_bytes())
+        },
         adopt: has("adopt"),
         keep: has("keep"),
         shared: has("shared"),
@@ -373,6 +377,10 @@ mod tests {
     use serde_json::json;
     use threeport_wasm::{Connection, ObjectRef};
 
+    fn redactor() -> Redactor {
+        Redactor::new(&[7; 32])
+    }
+
     fn manifest(kind: &str, name: &str) -> Manifest {
         let version = if kind == "Deployment" { "apps/v1" } else { "v1" };
         let body = json!({"apiVersion": version, "kind": kind, "metadata": {"namespace": "home", "name": name}});
@@ -391,11 +399,11 @@ mod tests {
     }
 
     fn names(plan: &Plan) -> Vec<String> {
-        items(plan, &scope()).unwrap().into_iter().map(|item| item.reference.name).collect()
+        items(plan, &scope(), &redactor()).unwrap().into_iter().map(|item| item.reference.name).collect()
     }
 
     fn refused(manifests: Vec<Manifest>) -> Refused {
-        items(&plan(manifests), &scope()).unwrap_err()
+        items(&plan(manifests), &scope(), &redactor()).unwrap_err()
     }
 
     #[test]
@@ -403,7 +411,7 @@ mod tests {
         let (web, config) = (manifest("Deployment", "web"), manifest("ConfigMap", "config"));
         let late = Manifest { after: vec!["Deployment/home/web".into()], ..manifest("ConfigMap", "late") };
         assert_eq!(names(&plan(vec![late.clone(), web.clone(), config.clone()])), ["config", "web", "late"]);
-        let checked = items(&plan(vec![late, web, config]), &scope()).unwrap();
+        let checked = items(&plan(vec![late, web, config]), &scope(), &redactor()).unwrap();
         assert_eq!(checked[2].after, [1]);
     }
 
@@ -448,7 +456,7 @@ mod tests {
             assert_eq!(refused(vec![manifest]).reason(), "PlanNotSupported");
         }
         let child = threeport_wasm::Child { body: "{}".into(), shared: false };
-        let refused = items(&Plan { children: vec![child], ..plan(Vec::new()) }, &scope()).unwrap_err();
+        let refused = items(&Plan { children: vec![child], ..plan(Vec::new()) }, &scope(), &redactor()).unwrap_err();
         assert!(refused.to_string().contains("children"), "{refused}");
     }
 

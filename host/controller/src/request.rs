@@ -8,13 +8,13 @@ use threeport_wasm::{Object, ObjectRef, Observed, Request, Resolved, ResolvedObj
 use crate::carried::{Carried, ManifestState, Refusal, target_ref};
 use crate::conditions::is_ready;
 use crate::kinds::{Kind, Kinds};
-use crate::redact::redact;
+use crate::redact::Redactor;
 use crate::references::{BadReference, extract};
 use crate::trouble::Trouble;
 
 /// An object as plugins see it.
-pub(crate) fn object(mut body: Value) -> Object {
-    redact(&mut body);
+pub(crate) fn object(mut body: Value, redactor: &Redactor) -> Object {
+    redactor.redact(&mut body);
     let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let reference = ObjectRef {
         api_version: text("/apiVersion"),
@@ -51,6 +51,7 @@ pub(crate) async fn resolve(
     kind: &Kind,
     body: &Value,
     namespace: Option<&str>,
+    redactor: &Redactor,
 ) -> Result<Result<Vec<Found>, BadReference>, threeport_store::Error> {
     let object_goes = deleting(body);
     let mut found = Vec::with_capacity(kind.references.len());
@@ -75,7 +76,7 @@ pub(crate) async fn resolve(
             resolved.objects.push(ResolvedObject {
                 // What has no conditions (a Secret) is ready by being there.
                 ready: is_ready(&value) || value.get("status").is_none() && kinds.get(&key.resource).is_none(),
-                object: object(value),
+                object: object(value, redactor),
                 outputs: carried.outputs.into_iter().collect(),
             });
         }
@@ -123,7 +124,7 @@ pub(crate) struct Seen {
 
 impl Seen {
     /// What a plugin is told of it.
-    pub(crate) fn observed(&self) -> Option<Observed> {
+    pub(crate) fn observed(&self, redactor: &Redactor) -> Option<Observed> {
         let target = target_ref(&self.entry.target)?;
         let body = self.live.clone().unwrap_or_else(|| {
             serde_json::json!({"apiVersion": self.entry.api_version, "kind": self.entry.kind,
@@ -131,7 +132,7 @@ impl Seen {
         });
         Some(Observed {
             target,
-            object: object(body),
+            object: object(body, redactor),
             health: self.health.class.as_str().to_owned(),
             message: self.health.message.clone(),
             drifted: self.drifted.clone(),
@@ -166,12 +167,13 @@ pub(crate) fn request(
     seen: &[Seen],
     carried: &Carried,
     reason: &str,
+    redactor: &Redactor,
 ) -> Request {
     Request {
-        object: object(body),
+        object: object(body, redactor),
         references: found.into_iter().map(|found| found.resolved).collect(),
         children: Vec::new(),
-        observed: seen.iter().filter_map(Seen::observed).collect(),
+        observed: seen.iter().filter_map(|seen| seen.observed(redactor)).collect(),
         probed: Vec::new(),
         memory: carried.memory.clone(),
         attempt: claim.attempts,

@@ -74,7 +74,7 @@ pub(crate) async fn run(host: &Host, claim: &Claim, lease: &Lease, body: &Value)
         name: claim.object.key.name.to_string(),
     });
     let mut scope = Scope::new(&kind.plugin, &grants, namespace, own.clone());
-    let found = match request::resolve(&host.store, &host.kinds, &kind, body, namespace).await? {
+    let found = match request::resolve(&host.store, &host.kinds, &kind, body, namespace, &host.redactor).await? {
         Ok(found) => found,
         Err(bad) => return Err(Trouble::stalled("ReferenceInvalid", bad.to_string()).into()),
     };
@@ -131,7 +131,7 @@ async fn before_cleanup(host: &Host, claim: &Claim, body: &Value) -> Result<Opti
 
 impl Run<'_> {
     async fn go(&self, plugin: Arc<Plugin>, scope: Scope, found: Vec<request::Found>) -> Result<Report, Stop> {
-        let mut reach = Reach::new(&self.host.targets, &self.own, self.carried.connection.clone(), &scope);
+        let mut reach = Reach::new(self.host, &self.own, self.carried.connection.clone(), &scope);
         let seen = reach.observe(&self.claim.inventory).await?;
         let away = seen.iter().find_map(|seen| match &seen.sight {
             Sight::Away(trouble) if scope.allowed(&seen.entry.target) => Some(trouble.clone()),
@@ -145,12 +145,14 @@ impl Run<'_> {
             return report;
         }
         let reason = request::reason(self.claim, &self.carried, self.deleting, &plugin.digest);
-        let request = request::request(self.claim, self.body.clone(), found, &seen, &self.carried, reason);
+        let request =
+            request::request(self.claim, self.body.clone(), found, &seen, &self.carried, reason, &self.host.redactor);
         let reader = Reader {
             store: self.host.store.clone(),
             kinds: self.host.kinds.clone(),
             targets: self.host.targets.clone(),
             scope: scope.clone(),
+            redactor: self.host.redactor.clone(),
             own: self.carried.connection.clone(),
             object: self.claim.object.key.to_string(),
             handles: Mutex::new(HashMap::new()),
@@ -223,6 +225,7 @@ impl Run<'_> {
             scope,
             reach,
             owner,
+            redactor: &self.host.redactor,
             wishes: &self.wishes,
             deleting: self.deleting,
             abandoned: &self.abandoned,
@@ -262,7 +265,7 @@ impl Run<'_> {
         plan::answer(&plan.conditions, plan.memory.as_ref(), &plan.outputs, plan.events.len())?;
         let link = plan::link(plan, self.claim.object.key.namespace.as_deref())?;
         Ok(Checked {
-            items: plan::items(plan, scope)?,
+            items: plan::items(plan, scope, &self.host.redactor)?,
             // An object that is cleaned up stays reachable for what it still has to remove.
             link: if self.deleting { link.or_else(|| self.carried.connection.clone()) } else { link },
             watches: plan::watches(&plan.watches, scope)?,

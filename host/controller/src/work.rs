@@ -200,6 +200,7 @@ mod tests {
         let host = Host {
             targets: Arc::new(Targets::new(store.clone(), Arc::clone(&kinds), config.target_pause)),
             serving: Serving::new(Runtime::new(Limits::default()).unwrap()),
+            redactor: crate::redact::Redactor::new(&config.digest_key),
             watches: Watches::new(Arc::new(|_: &str| {})),
             bell: Arc::new(local::bell().0),
             counters: Counters::default(),

@@ -28,8 +28,23 @@ pub(crate) fn classify(error: kube::Error, asked: &Asked<'_>) -> Error {
         kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => {
             Error::Server { step, code: 0, why: "its answer is not what Kubernetes sends".into() }
         }
+        other if too_large(&other) => {
+            let why = format!("its answer is an error of more than {} MiB", crate::transport::ERROR_BODY >> 20);
+            Error::Server { step, code: 0, why }
+        }
         other => Error::Unreachable { step, server: asked.server.to_owned(), why: causes(&other) },
     }
+}
+
+fn too_large(error: &kube::Error) -> bool {
+    let mut next: Option<&dyn std::error::Error> = Some(error);
+    while let Some(cause) = next {
+        if cause.is::<http_body_util::LengthLimitError>() {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
 }
 
 /// The innermost causes, which are those that a person can act on ("Connection refused", "certificate has expired").

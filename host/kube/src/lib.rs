@@ -7,12 +7,15 @@ mod apply;
 mod classify;
 mod error;
 mod health;
+mod identity;
 mod kubeconfig;
 mod mark;
 mod path;
+mod rbac;
 mod release;
 mod remove;
 mod target;
+mod transport;
 mod watch;
 mod watcher;
 
@@ -22,8 +25,10 @@ use serde_json::Value;
 
 pub use error::{Class, Error, FieldOwner};
 pub use health::{Health, State, health};
+pub use identity::Established;
 pub use kube;
 pub use path::{get_path, project};
+pub use rbac::{Identity, Permission, Place};
 pub use target::{Target, client};
 pub use watch::{Ring, WatchScope, Watches};
 

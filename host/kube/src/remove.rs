@@ -45,7 +45,13 @@ impl Target {
         Err(Error::Race { step, attempts: ATTEMPTS })
     }
 
-    async fn delete(&self, step: &str, reference: &Reference, served: &Served, live: &Value) -> Result<Removed, Error> {
+    pub(crate) async fn delete(
+        &self,
+        step: &str,
+        reference: &Reference,
+        served: &Served,
+        live: &Value,
+    ) -> Result<Removed, Error> {
         let text = |pointer: &str| live.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         let preconditions =
             Preconditions { resource_version: text("/metadata/resourceVersion"), uid: text("/metadata/uid") };

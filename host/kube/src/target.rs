@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use crate::classify::{Asked, classify, missing};
 use crate::error::step;
 use crate::kubeconfig::{parse, refuse};
+use crate::transport::{self, Token};
 use crate::{Error, Reference};
 
 /// From asking to the last byte of the answer.
@@ -33,6 +34,8 @@ pub struct Target {
 
 struct Inner {
     client: kube::Client,
+    /// For further clients of the same target.
+    config: kube::Config,
     server: String,
     slots: Semaphore,
     /// Kinds by apiVersion, as the target's discovery told them; asked again when one is not among them.
@@ -44,6 +47,7 @@ struct Inner {
 pub(crate) struct Served {
     pub(crate) resource: ApiResource,
     pub(crate) namespaced: bool,
+    pub(crate) listable: bool,
 }
 
 impl Served {
@@ -66,10 +70,20 @@ impl Target {
                 "the client certificate and key are not a pair of PEM in base64, or the token holds odd characters",
             )
         };
-        let client = kube::Client::try_from(config).map_err(credentials)?;
+        let client = transport::client(config.clone(), None).map_err(credentials)?;
         Ok(Target {
-            inner: Arc::new(Inner { client, server, slots: Semaphore::new(AT_ONCE), served: Mutex::default() }),
+            inner: Arc::new(Inner { client, config, server, slots: Semaphore::new(AT_ONCE), served: Mutex::default() }),
         })
+    }
+
+    /// The same target with this token and nothing else of our credentials.
+    pub(crate) fn with_token(&self, token: &Token) -> Result<Target, Error> {
+        let config = self.inner.config.clone();
+        let client = transport::client(config.clone(), Some(token.clone()))
+            .map_err(|_| refuse("clusters[].cluster", "no client can be made of it"))?;
+        let served = Mutex::new(self.inner.served.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let (server, slots) = (self.inner.server.clone(), Semaphore::new(AT_ONCE));
+        Ok(Target { inner: Arc::new(Inner { client, config, server, slots, served }) })
     }
 
     /// Scheme, host and port, for messages.
@@ -228,8 +242,16 @@ impl Target {
         if let Some(served) = cached {
             return Ok(served);
         }
-        let unknown =
-            || Error::KindUnknown { step: step.to_owned(), api_version: api_version.to_owned(), kind: kind.to_owned() };
+        let kinds = self.kinds(step, api_version).await?;
+        kinds.get(kind).cloned().ok_or_else(|| Error::KindUnknown {
+            step: step.to_owned(),
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
+        })
+    }
+
+    /// The kinds of a version of a group, as the target tells them now; none if it does not serve it.
+    pub(crate) async fn kinds(&self, step: &str, api_version: &str) -> Result<Arc<HashMap<String, Served>>, Error> {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         for part in [group, version].into_iter().filter(|p| !p.is_empty() || api_version.is_empty()) {
             segment(step, "apiVersion", part)?;
@@ -237,10 +259,10 @@ impl Target {
         let path = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
         let text = match self.raw(step, &path).await? {
             Ok(text) => text,
-            Err(kube::Error::Api(status)) if status.code == 404 => return Err(unknown()),
-            Err(error) => return Err(self.told(step, reference, error)),
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(Arc::default()),
+            Err(error) => return Err(self.told(step, &nothing(), error)),
         };
-        let list: APIResourceList = self.parse(step, reference, text)?;
+        let list: APIResourceList = self.parse(step, &nothing(), text)?;
         let mut kinds = HashMap::new();
         for served in list.resources.into_iter().filter(|r| !r.name.contains('/')) {
             let resource = ApiResource {
@@ -250,15 +272,13 @@ impl Target {
                 kind: served.kind.clone(),
                 plural: served.name,
             };
-            kinds.insert(served.kind, Served { resource, namespaced: served.namespaced });
+            let listable = served.verbs.iter().any(|verb| verb == "list");
+            kinds.insert(served.kind, Served { resource, namespaced: served.namespaced, listable });
         }
-        let found = kinds.get(kind).cloned();
-        self.inner
-            .served
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(api_version.to_owned(), Arc::new(kinds));
-        found.ok_or_else(unknown)
+        let kinds = Arc::new(kinds);
+        let mut served = self.inner.served.lock().unwrap_or_else(PoisonError::into_inner);
+        served.insert(api_version.to_owned(), kinds.clone());
+        Ok(kinds)
     }
 
     /// One request, within the deadline and the slots. Outer error: no answer; inner: the target's.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod apply;
+mod identity;
 mod ownership;
 mod reading;
 mod removal;

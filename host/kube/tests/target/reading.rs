@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use threeport_kube::{ApplyOptions, Class, Error, Reference, State, Target, health};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::*;
 
@@ -106,4 +107,32 @@ async fn a_certificate_of_someone_else_is_not_trusted() {
     let error = Target::connect(&config.to_string()).unwrap().version().await.unwrap_err();
     assert_eq!(error.class(), Class::Unreachable);
     assert!(error.to_string().contains("certificate"), "{error}");
+}
+
+#[tokio::test]
+async fn an_error_that_never_ends_is_cut_off() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let talks = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut said = 0usize;
+        let _asked = stream.read(&mut [0; 4096]).await.unwrap();
+        let head =
+            b"HTTP/1.1 500 Internal Server Error\r\ncontent-type: text/html\r\ncontent-length: 99999999999\r\n\r\n";
+        if stream.write_all(head).await.is_ok() {
+            while stream.write_all(&[b'x'; 4096]).await.is_ok() {
+                said += 4096;
+            }
+        }
+        said
+    });
+    let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c"}}],
+        "clusters": [{"name": "c", "cluster": {"server": format!("http://127.0.0.1:{port}")}}]});
+    let target = Target::connect(&kubeconfig.to_string()).unwrap();
+    let error = target.version().await.unwrap_err();
+    assert_eq!(error.reason(), "TargetError", "{error}");
+    assert!(error.to_string().contains("MiB"), "{error}");
+    let said = talks.await.unwrap();
+    assert!(said < 32 << 20, "{said} bytes were read");
 }
