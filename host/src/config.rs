@@ -25,7 +25,7 @@ pub(crate) struct Server {
     #[arg(long, env = "THREEPORT_NATS")]
     pub nats: Option<String>,
     /// Reconciles that may run at a time
-    #[arg(long, env = "THREEPORT_SLOTS", default_value_t = 16)]
+    #[arg(long, env = "THREEPORT_SLOTS", default_value_t = 24)]
     pub slots: usize,
     /// Largest plugin component, or other blob, that may be uploaded, in MiB
     #[arg(long, env = "THREEPORT_BLOB_LIMIT", value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]

@@ -41,7 +41,7 @@ impl Config {
     pub fn new(owner: impl Into<String>) -> Self {
         Self {
             owner: owner.into(),
-            slots: 16,
+            slots: 24,
             lease: Duration::from_secs(20),
             sweep: Duration::from_secs(1),
             backoff_cap: Duration::from_secs(300),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use threeport_kube::Watches;
 use threeport_scheduler::{Bell, Listener, Wake};
-use threeport_store::{Claim, Class, Store};
+use threeport_store::{Claim, Class, Shares, Store};
 use threeport_wasm::Runtime;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -27,6 +27,9 @@ use crate::work::work;
 
 /// Rings of watches are gathered for so long: a roll-out is many events and one reason to look.
 const GATHER: Duration = Duration::from_millis(20);
+
+/// How often to look while somebody's share holds back what is due.
+const HELD_BACK: Duration = Duration::from_millis(50);
 
 /// What is due stays due while the database fails: without a pause the loop would spin.
 const AFTER_ERROR: Duration = Duration::from_millis(250);
@@ -126,8 +129,10 @@ impl Controller {
         ];
         let mut runs = JoinSet::new();
         while !*shutdown.borrow() {
-            let full = claim(&host, &running, &mut runs).await;
-            let next = host.store.next_due().unwrap_or(Duration::MAX).max(Duration::from_millis(1));
+            let (full, held_back) = claim(&host, &running, &mut runs).await;
+            // What is due and held back is no reason to look again at once: a run that ends is, and so is what comes.
+            let least = if held_back { HELD_BACK } else { Duration::from_millis(1) };
+            let next = host.store.next_due().unwrap_or(Duration::MAX).max(least);
             let sweep = jittered(host.config.sweep).min(next);
             tokio::select! {
                 stop = shutdown.changed() => {
@@ -157,28 +162,40 @@ async fn start(host: &Host) -> Result<(), threeport_store::Error> {
     Ok(())
 }
 
-/// Takes what is due into free slots; true when none is left free.
-async fn claim(host: &Arc<Host>, running: &Arc<Running>, runs: &mut JoinSet<()>) -> bool {
+/// Takes what is due into free slots; whether none is left free, and whether something may be due that somebody's share holds back.
+async fn claim(host: &Arc<Host>, running: &Arc<Running>, runs: &mut JoinSet<()>) -> (bool, bool) {
     loop {
         let free = host.config.slots.saturating_sub(runs.len());
         if free == 0 {
-            return true;
+            return (true, false);
         }
-        let claims = match host.store.claim(&host.config.owner, host.config.lease, free).await {
+        let shares = shares(host, running);
+        let held_back = shares.exhausted();
+        let claims = match host.store.claim_within(&host.config.owner, host.config.lease, free, shares).await {
             Ok(claims) => claims,
             Err(error) => {
                 tracing::error!("cannot claim work: {error}; trying again");
                 tokio::time::sleep(AFTER_ERROR).await;
-                return false;
+                return (false, false);
             }
         };
         if claims.is_empty() {
-            return false;
+            return (false, held_back);
         }
         for claim in claims {
             spawn(host, running, runs, claim);
         }
     }
+}
+
+/// No plugin gets more than three quarters of the slots: one whose runs never end must leave others room.
+fn shares(host: &Host, running: &Running) -> Shares {
+    let mut shares = Shares::new((host.config.slots * 3).div_ceil(4));
+    for kind in host.kinds.all() {
+        shares.belongs(kind.resource.clone(), kind.plugin.clone());
+    }
+    running.lock().values().for_each(|slot| shares.hold(&slot.claim.object.key.resource));
+    shares
 }
 
 fn spawn(host: &Arc<Host>, running: &Arc<Running>, runs: &mut JoinSet<()>, claim: Claim) {

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::layer::{Draft, InventoryWrite, Layer, Step};
 use crate::lifecycle;
 use crate::queue::{Queue, span};
+use crate::shares::Shares;
 use crate::state::{Entry, State};
 use crate::types::{Class, Key, Object};
 use crate::work::{Claim, Completed, Completion, HIGHEST_EPOCH, InventoryEntry};
@@ -78,8 +79,15 @@ impl Group<'_> {
         Ok(objects)
     }
 
-    pub(crate) fn claim(&mut self, owner: &Arc<str>, ttl: Duration, limit: usize, sent: Instant) -> Vec<Picked> {
-        let ids = self.queue.claim(owner, ttl, limit, self.now);
+    pub(crate) fn claim(
+        &mut self,
+        owner: &Arc<str>,
+        ttl: Duration,
+        limit: usize,
+        shares: Shares,
+        sent: Instant,
+    ) -> Vec<Picked> {
+        let ids = self.queue.claim(owner, ttl, limit, shares, self.now);
         let draft = self.draft();
         let picked = ids.into_iter().filter_map(|id| {
             let work = self.queue.get(id)?;

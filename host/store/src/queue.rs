@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::types::{Class, Key};
+use crate::shares::Shares;
+use crate::types::{Class, Key, Resource};
 
 /// Microseconds since 1970.
 pub(crate) fn now() -> i64 {
@@ -65,11 +66,18 @@ pub struct QueueStats {
 
 type Due = BTreeSet<(i64, i64)>;
 
+/// What shares are counted by: namespace and collection.
+type Lot = (Option<Arc<str>>, Resource);
+
+fn lot(key: &Key) -> Lot {
+    (key.namespace.clone(), key.resource.clone())
+}
+
 #[derive(Default)]
 pub(crate) struct Queue {
     items: HashMap<i64, Work>,
-    /// Free items by class and namespace, by due time.
-    due: [BTreeMap<Option<Arc<str>>, Due>; 4],
+    /// Free items by class and lot, by due time.
+    due: [BTreeMap<Lot, Due>; 4],
     /// All free items by due time.
     timeline: Due,
     /// Held items by the end of their lease.
@@ -93,7 +101,7 @@ impl Queue {
             self.leases.insert((work.until, id));
         } else if let Some(due_at) = work.due_at {
             self.timeline.insert((due_at, id));
-            self.due[work.class as usize].entry(work.key.namespace.clone()).or_default().insert((due_at, id));
+            self.due[work.class as usize].entry(lot(&work.key)).or_default().insert((due_at, id));
         }
     }
 
@@ -103,10 +111,11 @@ impl Queue {
         } else if let Some(due_at) = work.due_at {
             self.timeline.remove(&(due_at, id));
             let of_class = &mut self.due[work.class as usize];
-            if let Some(due) = of_class.get_mut(&work.key.namespace) {
+            let lot = lot(&work.key);
+            if let Some(due) = of_class.get_mut(&lot) {
                 due.remove(&(due_at, id));
                 if due.is_empty() {
-                    of_class.remove(&work.key.namespace);
+                    of_class.remove(&lot);
                 }
             }
         }
@@ -159,28 +168,37 @@ impl Queue {
         }
     }
 
-    /// Takes leases on what is due: class by class, and for each namespace at most its share.
-    pub(crate) fn claim(&mut self, owner: &Arc<str>, ttl: Duration, limit: usize, now: i64) -> Vec<i64> {
+    /// Takes leases on what is due: class by class, and for each namespace and each worker at most its share.
+    pub(crate) fn claim(
+        &mut self,
+        owner: &Arc<str>,
+        ttl: Duration,
+        limit: usize,
+        mut shares: Shares,
+        now: i64,
+    ) -> Vec<i64> {
         self.expire(now);
         if limit == 0 || self.timeline.first().is_none_or(|(due_at, _)| *due_at > now) {
             return Vec::new();
         }
         let is_due = |due: &Due| due.first().is_some_and(|(due_at, _)| *due_at <= now);
+        let open = |((_, resource), due): &(&Lot, &Due)| is_due(due) && shares.room(resource) > 0;
         let active: HashSet<&Option<Arc<str>>> =
-            self.due.iter().flatten().filter(|(_, due)| is_due(due)).map(|(namespace, _)| namespace).collect();
+            self.due.iter().flatten().filter(open).map(|((namespace, _), _)| namespace).collect();
         let share = limit.div_ceil(active.len().max(1));
         let mut taken: HashMap<Option<Arc<str>>, usize> = HashMap::new();
         let mut claimed = Vec::new();
         for of_class in &self.due {
-            // Whoever has waited longest comes first, so that no namespace is always the one that no longer fits.
+            // Whoever has waited longest comes first, so that nobody is always the one that no longer fits.
             let mut heads: Vec<_> = of_class.iter().filter(|(_, due)| is_due(due)).collect();
             heads.sort_by_key(|(_, due)| due.first().copied());
-            for (namespace, due) in heads {
+            for ((namespace, resource), due) in heads {
                 let used = taken.entry(namespace.clone()).or_default();
-                let room = share.saturating_sub(*used).min(limit - claimed.len());
+                let room = share.saturating_sub(*used).min(limit - claimed.len()).min(shares.room(resource));
                 let before = claimed.len();
                 claimed.extend(due.iter().take(room).take_while(|(due_at, _)| *due_at <= now).map(|(_, id)| *id));
                 *used += claimed.len() - before;
+                shares.take(resource, claimed.len() - before);
             }
         }
         for id in &claimed {
@@ -233,7 +251,6 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::Resource;
 
     fn queue(items: &[(i64, &str, Class, i64)]) -> Queue {
         let mut queue = Queue::default();
@@ -256,10 +273,10 @@ mod tests {
             (3, "a", Class::User, 11),
             (4, "a", Class::Drift, 2),
         ]);
-        assert_eq!(queue.claim(&"me".into(), TTL, 2, 10), [2, 4]);
-        assert_eq!(queue.claim(&"me".into(), TTL, 9, 10), [1]);
+        assert_eq!(queue.claim(&"me".into(), TTL, 2, Shares::default(), 10), [2, 4]);
+        assert_eq!(queue.claim(&"me".into(), TTL, 9, Shares::default(), 10), [1]);
         assert_eq!(queue.next_due(10), Some(Duration::from_micros(1)));
-        assert_eq!(queue.claim(&"me".into(), TTL, 9, 10), [0i64; 0]);
+        assert_eq!(queue.claim(&"me".into(), TTL, 9, Shares::default(), 10), [0i64; 0]);
     }
 
     #[test]
@@ -267,20 +284,38 @@ mod tests {
         let mut items: Vec<_> = (0..100).map(|id| (id, "flood", Class::User, 1)).collect();
         items.push((100, "small", Class::Resync, 9));
         let mut queue = queue(&items);
-        let claimed = queue.claim(&"me".into(), TTL, 10, 10);
+        let claimed = queue.claim(&"me".into(), TTL, 10, Shares::default(), 10);
         assert_eq!(claimed.len(), 6);
         assert!(claimed.contains(&100), "the small namespace waits behind the flood: {claimed:?}");
-        assert_eq!(queue.claim(&"me".into(), TTL, 10, 10).len(), 10);
+        assert_eq!(queue.claim(&"me".into(), TTL, 10, Shares::default(), 10).len(), 10);
+    }
+
+    #[test]
+    fn who_holds_its_share_gets_no_more_whatever_else_it_has() {
+        let items: Vec<_> = (0..100).map(|id| (id, "a", Class::User, 1)).collect();
+        let mut queue = queue(&items);
+        let other = Key { resource: Resource::new("", "others"), namespace: Some("a".into()), name: "x".into() };
+        queue.load(100, Work { due_at: Some(9), ..Work::new(other) });
+        let things = Resource::new("", "things");
+        let shares = |held: usize| {
+            let mut shares = Shares::new(4);
+            shares.belongs(things.clone(), "toys".into());
+            (0..held).for_each(|_| shares.hold(&things));
+            shares
+        };
+        assert_eq!(queue.claim(&"me".into(), TTL, 10, shares(1), 10), [0, 1, 2, 100]);
+        assert_eq!(queue.claim(&"me".into(), TTL, 10, shares(4), 10), [0i64; 0]);
+        assert!(shares(4).exhausted() && !shares(3).exhausted());
     }
 
     #[test]
     fn a_lease_that_ran_out_is_claimed_again_with_a_higher_epoch() {
         let mut queue = queue(&[(1, "a", Class::User, 1)]);
-        assert_eq!(queue.claim(&"one".into(), TTL, 1, 10), [1]);
+        assert_eq!(queue.claim(&"one".into(), TTL, 1, Shares::default(), 10), [1]);
         assert_eq!(queue.stats(10), QueueStats { leased: 1, items: 1, ..QueueStats::default() });
-        assert_eq!(queue.claim(&"two".into(), TTL, 1, 109), [0i64; 0]);
+        assert_eq!(queue.claim(&"two".into(), TTL, 1, Shares::default(), 109), [0i64; 0]);
         assert_eq!(queue.next_due(109), Some(Duration::from_micros(1)));
-        assert_eq!(queue.claim(&"two".into(), TTL, 1, 110), [1]);
+        assert_eq!(queue.claim(&"two".into(), TTL, 1, Shares::default(), 110), [1]);
         assert_eq!((queue.get(1).unwrap().epoch, queue.get(1).unwrap().owner.as_deref()), (2, Some("two")));
     }
 
@@ -291,7 +326,7 @@ mod tests {
         assert_eq!((queue.get(1).unwrap().wanted, queue.get(1).unwrap().class), (0, Class::Drift));
         queue.wake(1, Class::Resync, 11);
         assert_eq!((queue.get(1).unwrap().due_at, queue.get(1).unwrap().class), (Some(10), Class::Drift));
-        queue.claim(&"me".into(), TTL, 1, 12);
+        queue.claim(&"me".into(), TTL, 1, Shares::default(), 12);
         queue.wake(1, Class::Drift, 13);
         assert_eq!(queue.get(1).unwrap().wanted, 1);
         assert_eq!(queue.take_dirty(), [1]);

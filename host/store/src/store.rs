@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::layer::Step;
 use crate::queue::{self, QueueStats};
+use crate::shares::Shares;
 use crate::sqlite::{Engine, Request};
 use crate::types::{Class, Edge, Key, List, ListQuery, Object, Op, Scope};
 use crate::watch::Watch;
@@ -102,8 +103,19 @@ impl Store {
 
     /// Takes leases on what is due, most urgent class first. No namespace gets more than its share of `limit`.
     pub async fn claim(&self, owner: &str, ttl: Duration, limit: usize) -> Result<Vec<Claim>, Error> {
+        self.claim_within(owner, ttl, limit, Shares::default()).await
+    }
+
+    /// [`claim`](Self::claim), and no worker gets more than its share of all that it holds.
+    pub async fn claim_within(
+        &self,
+        owner: &str,
+        ttl: Duration,
+        limit: usize,
+        shares: Shares,
+    ) -> Result<Vec<Claim>, Error> {
         let (owner, sent) = (Arc::from(owner), Instant::now());
-        let picked = self.ask(|reply| Request::Claim { owner, ttl, limit, sent, reply }).await?;
+        let picked = self.ask(|reply| Request::Claim { owner, ttl, limit, shares, sent, reply }).await?;
         let (claims, unreadable) = self.engine.fill(picked).await?;
         for (claim, error) in unreadable {
             tracing::error!(object = %claim.object.key, "what its last run left cannot be read, so it is not worked on: {error}");

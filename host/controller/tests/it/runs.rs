@@ -174,3 +174,26 @@ async fn what_does_not_finish_in_time_is_given_back_at_shutdown() {
     world.stop().await;
     assert!(began.elapsed() < Duration::from_secs(30), "the host waited for a run without end");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plugin_whose_runs_never_end_leaves_others_room() {
+    let world = World::tuned(|config, limits| {
+        config.slots = 4;
+        config.grace = Duration::from_millis(100);
+        limits.wall = Duration::from_secs(600);
+    })
+    .await;
+    world.serve("hostile", "hostile").await;
+    world.serve("note", "note-v1").await;
+    for number in 0..8 {
+        world.put("hostiles", "a", &format!("h{number}"), json!({"deed": "loop"})).await;
+    }
+    until(|| "three of them run".into(), async || world.monitor.stats().running == 3).await;
+    for number in 0..10 {
+        let name = format!("n{number}");
+        world.put("notes", "a", &name, json!({"text": "x"})).await;
+        world.ready("notes", "a", &name, "True", "Kept").await;
+    }
+    assert_eq!(world.monitor.stats().running, 3, "no more than its share");
+    world.stop().await;
+}

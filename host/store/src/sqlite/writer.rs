@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::group::{Group, Lease, Picked};
 use crate::layer::{Layer, Step};
 use crate::queue;
+use crate::shares::Shares;
 use crate::types::{Class, Object, Resource};
 use crate::work::{Completed, Completion, InventoryEntry};
 
@@ -25,7 +26,7 @@ type Reply<T> = oneshot::Sender<Result<T, Error>>;
 /// What the writer is asked for.
 pub(crate) enum Request {
     Write(Vec<Step>, Reply<Vec<Object>>),
-    Claim { owner: Arc<str>, ttl: Duration, limit: usize, sent: Instant, reply: Reply<Vec<Picked>> },
+    Claim { owner: Arc<str>, ttl: Duration, limit: usize, shares: Shares, sent: Instant, reply: Reply<Vec<Picked>> },
     Renew { owner: Arc<str>, leases: Vec<(Arc<str>, u64)>, ttl: Duration, reply: Reply<Vec<Arc<str>>> },
     Intend(Lease, Vec<InventoryEntry>, Reply<()>),
     Complete(Lease, Box<Completion>, Vec<Step>, Reply<Completed>),
@@ -237,7 +238,9 @@ impl Writer {
 fn one(group: &mut Group<'_>, request: Request) -> Answer {
     match request {
         Request::Write(steps, reply) => answer(reply, group.write(&steps)),
-        Request::Claim { owner, ttl, limit, sent, reply } => answer(reply, Ok(group.claim(&owner, ttl, limit, sent))),
+        Request::Claim { owner, ttl, limit, shares, sent, reply } => {
+            answer(reply, Ok(group.claim(&owner, ttl, limit, shares, sent)))
+        }
         Request::Renew { owner, leases, ttl, reply } => answer(reply, Ok(group.renew(&owner, &leases, ttl))),
         Request::Intend(claim, entries, reply) => answer(reply, group.intend(&claim, entries)),
         Request::Complete(claim, completion, steps, reply) => {
