@@ -30,6 +30,12 @@ pub(crate) struct Server {
     /// Largest plugin component, or other blob, that may be uploaded, in MiB
     #[arg(long, env = "THREEPORT_BLOB_LIMIT", value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub blob_limit: u64,
+    /// Seconds, of the clock and of the processor, that compiling a plugin component may take
+    #[arg(long, env = "THREEPORT_COMPILE_SECONDS", value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+    pub compile_seconds: u64,
+    /// Memory that compiling a plugin component may take, in MiB
+    #[arg(long, env = "THREEPORT_COMPILE_MEMORY", value_name = "MIB", default_value_t = 3072, value_parser = clap::value_parser!(u64).range(256..))]
+    pub compile_memory: u64,
 }
 
 /// `name` under the user's base directory for `kind`, as the XDG specification has it.

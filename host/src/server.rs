@@ -110,6 +110,9 @@ fn compiling(config: &config::Server, data: &Path, settings: &Path) -> Result<Co
         key: key.try_into().map_err(|_wrong| anyhow!("the key of compiled components is not 32 bytes long"))?,
         limits: CompileLimits {
             component: usize::try_from(config.blob_limit << 20).unwrap_or(usize::MAX),
+            wall: Duration::from_secs(config.compile_seconds),
+            cpu: Duration::from_secs(config.compile_seconds),
+            memory: config.compile_memory << 20,
             ..CompileLimits::default()
         },
     })

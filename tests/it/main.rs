@@ -2,6 +2,7 @@
 
 mod clients;
 mod crash;
+mod hostile;
 mod house;
 mod path;
 mod refusals;

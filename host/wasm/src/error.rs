@@ -45,7 +45,7 @@ pub enum LoadError {
     Compile(String),
     /// Compiling it took more than it may. The worker was ended; nobody else noticed.
     #[error(
-        "compiling the component was stopped: {0}; build it in release mode with lto and without generated code of that size, or raise the limits of the server's compile worker"
+        "compiling the component was stopped: {0}; build it in release mode with lto and without generated code of that size, or raise the server's --compile-seconds or --compile-memory"
     )]
     CompileLimit(String),
     /// Its instances would want more than any may have, or it has more parts than one may have.

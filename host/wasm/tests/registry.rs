@@ -37,6 +37,14 @@ async fn a_swap_serves_the_next_runs_and_a_rollback_is_one_pointer_back() {
     assert_eq!(served_by(&registry.serving("note").unwrap()).await, "v1");
     assert_eq!(registry.previous("note").len(), 1);
 
+    // After a restart: what served before is loaded behind what serves now, in its order, and nothing twice.
+    let after = Registry::new();
+    after.remember("note", vec![two.clone()]);
+    assert!(after.serving("note").is_none(), "nothing serves because it is remembered");
+    after.install("note", one.clone());
+    after.remember("note", vec![one.clone(), two.clone()]);
+    assert_eq!(after.previous("note").iter().map(|plugin| &plugin.digest).collect::<Vec<_>>(), [&two.digest]);
+
     assert!(registry.remove("note").is_some());
     assert!(registry.serving("note").is_none() && registry.find_loaded("note", &one.digest).is_none());
 }
