@@ -205,6 +205,16 @@ impl Actor<'_, '_> {
             Err(none) => return Ok(Err((entry, none.trouble()))),
         };
         self.lease.check()?;
+        if let Some(namespace) = &item.reference.namespace {
+            let prepared = connected.prepare(namespace).await;
+            self.reach.note(&connected, &prepared);
+            match prepared {
+                Ok(true) => tracing::info!(target = item.target, namespace, "made a namespace for a tenant"),
+                Ok(false) => {}
+                Err(error) => return Ok(Err((entry, self.trouble(&item.reference, &error)?))),
+            }
+            self.lease.check()?;
+        }
         let adopt = item.adopt || self.wishes.adopts(&item.reference);
         let options = ApplyOptions { adopt, shared: item.shared };
         let answer = connected.target.apply(&self.owner, &item.body, &options).await;

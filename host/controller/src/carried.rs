@@ -21,6 +21,9 @@ pub(crate) struct Carried {
     /// How to reach the target that this object is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connection: Option<Link>,
+    /// Identities were made on the target that this object is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) rooted: bool,
     /// What to watch beyond the inventory.
     pub(crate) watches: Vec<WatchRecord>,
     /// Digest of the component whose answer was accepted last.

@@ -19,6 +19,7 @@ use crate::events::Note;
 use crate::host::Host;
 use crate::kinds::Kind;
 use crate::lease::Lease;
+use crate::leave::{self, Leaving};
 use crate::observe::Reach;
 use crate::plan::{self, Refused};
 use crate::report::{self, Report};
@@ -81,27 +82,26 @@ pub(crate) async fn run(host: &Host, claim: &Claim, lease: &Lease, body: &Value)
     for target in found.iter().filter(|found| found.role == "target").flat_map(|found| &found.references) {
         scope.refer(target);
     }
-    allow(host, &mut scope, &found, &claim.inventory).await?;
+    let targets = leave::targets(claim, &found);
+    allow(host, &mut scope, targets.clone()).await?;
     let carried = Carried::read(&claim.carried);
     let wishes = Wishes::of(body)?;
     let inventory: &[InventoryEntry] = if deleting { &claim.inventory } else { &[] };
     let abandoned = Abandoned::of(host, deleting && wishes.abandon, inventory).await?;
     let run = Run { host, claim, lease, kind: &kind, body, carried, deleting, own, wishes, abandoned };
-    run.go(plugin, scope, found).await
+    let mut report = run.go(plugin, scope.clone(), found).await?;
+    if report.finished {
+        let leaving = Leaving { host, claim, scope: &scope, abandon: run.abandoned.all };
+        report.notes.extend(leaving.own(&run.carried).await?);
+        leaving.targets(targets).await;
+    }
+    Ok(report)
 }
 
 /// Finds out what the object's namespace may do on each target that the object has to do with.
-async fn allow(
-    host: &Host,
-    scope: &mut Scope,
-    found: &[request::Found],
-    inventory: &[InventoryEntry],
-) -> Result<(), Stop> {
-    let referred = found.iter().filter(|found| found.role == "target").flat_map(|found| &found.references);
-    let mut names: BTreeSet<String> = referred.map(target_name).collect();
-    names.extend(inventory.iter().map(|entry| entry.target.clone()));
-    names.remove(scope.own());
-    for name in names {
+async fn allow(host: &Host, scope: &mut Scope, mut targets: BTreeSet<String>) -> Result<(), Stop> {
+    targets.remove(scope.own());
+    for name in targets {
         let access = host.targets.access(&name, scope.namespace()).await;
         if let Some(access) = access.map_err(|error| error.trouble())? {
             scope.may(name, access);
@@ -241,6 +241,7 @@ impl Run<'_> {
             watches: checked.watches,
             plugin: plugin.digest.clone(),
             requeue: matches!(plan.next, Next::RequeueAfterMs(_)),
+            rooted: self.carried.rooted,
         };
         let mut report = self.judge(&plan, &outcome);
         // Where nothing can be said, the last known status stays.
@@ -383,7 +384,12 @@ impl Run<'_> {
         Ok(report)
     }
 
-    fn carry(&self, report: &mut Report, carried: Carried) {
+    fn carry(&self, report: &mut Report, mut carried: Carried) {
+        if carried.connection.is_some() {
+            let isolation = self.host.targets.identities.isolation(&self.claim.object.uid);
+            carried.rooted |= matches!(isolation, Some(Ok(())));
+            report.claims.extend(isolated(isolation, carried.rooted));
+        }
         report.outward = carried.outputs != self.carried.outputs || carried.connection != self.carried.connection;
         if carried != self.carried {
             report.carried = Some(carried.write());
@@ -401,10 +407,13 @@ impl Run<'_> {
         let inventory = report.and_then(|report| report.inventory.as_ref()).unwrap_or(&self.claim.inventory);
         let carried = report.and_then(|report| report.carried.as_ref()).map(Carried::read);
         let watches = &carried.as_ref().unwrap_or(&self.carried).watches;
+        // Drift is watched once for all tenants and with the connection itself: it only rings. What a plan asks for is watched as its tenant.
         let mut scopes: Vec<(String, WatchScope)> = inventory
             .iter()
             .map(|entry| (entry.target.clone(), WatchScope::owned(&entry.api_version, &entry.kind)))
             .collect();
+        let tenant =
+            format!("#{}/{}", self.kind.plugin, self.claim.object.key.namespace.as_deref().unwrap_or_default());
         scopes.extend(watches.iter().map(|watch| {
             let scope = WatchScope {
                 api_version: watch.api_version.clone(),
@@ -413,15 +422,17 @@ impl Run<'_> {
                 selector: watch.selector.clone(),
                 fields: watch.fields.clone(),
             };
-            (watch.target.clone(), scope)
+            (format!("{}{tenant}", watch.target), scope)
         }));
         let mut known = std::collections::HashSet::new();
         scopes.retain(|scope| known.insert(scope.clone()));
         let targets: BTreeSet<&String> = scopes.iter().map(|(target, _)| target).collect();
-        for name in targets {
+        for id in targets {
+            let name = id.strip_suffix(&tenant).unwrap_or(id);
             // One that cannot be reached now is told when a run reaches it.
             if let Ok(connected) = reach.get(name).await {
-                self.host.watches.set_target(name, &connected.target);
+                let client = if name == id { &connected.admin } else { &connected.target };
+                self.host.watches.set_target(id, client);
             }
         }
         self.host.watches.replace(uid, scopes);
@@ -442,6 +453,25 @@ fn refusal(refused: &Refused) -> Trouble {
 
 fn claimed(condition: &Condition) -> Claimed {
     Claimed::new(&condition.kind, &condition.status, &condition.reason, &condition.message)
+}
+
+/// Whether the target enforces, too, what the host checks.
+fn isolated(isolation: Option<Result<(), String>>, before: bool) -> Option<Claimed> {
+    match isolation {
+        Some(Err(why)) => {
+            let message = format!(
+                "the kubeconfig may not make ServiceAccounts and roles ({why}), so its own rights are used for all tenants: what they may do there is checked \
+                 by this host only, and not by the cluster"
+            );
+            Some(Claimed::new("Isolated", "False", "NotPermitted", message))
+        }
+        None if !before => None,
+        _ => {
+            let message =
+                "each plugin acts for each namespace with a ServiceAccount of its own, which may what both may";
+            Some(Claimed::new("Isolated", "True", "Enforced", message))
+        }
+    }
 }
 
 /// UpperCamelCase, as a condition's reason has to be.

@@ -10,10 +10,11 @@ use threeport_kube::{Error as TargetError, Target};
 use threeport_store::{Key, Resource, Store};
 
 use crate::carried::{Carried, Link, target_ref};
+use crate::identities::{Acting, Identities, identity};
 use crate::kinds::Kinds;
 use crate::redact::digest;
 use crate::scope::Scope;
-use crate::tenants::Access;
+use crate::tenants::{Access, Isolation};
 use crate::trouble::{Trouble, unreachable};
 
 /// Clients that nobody asked for so long are dropped.
@@ -27,6 +28,7 @@ pub(crate) struct Targets {
     kinds: Arc<Kinds>,
     pause: Duration,
     clients: Mutex<HashMap<String, Client>>,
+    pub(crate) identities: Identities,
 }
 
 struct Client {
@@ -41,7 +43,17 @@ struct Client {
 #[derive(Clone)]
 pub(crate) struct Connected {
     pub(crate) target: Target,
+    /// As it was given: for what the host does for itself.
+    pub(crate) admin: Target,
     digest: String,
+    acting: Acting,
+}
+
+impl Connected {
+    /// Makes sure of a namespace that something is to be applied in. True: it was made now.
+    pub(crate) async fn prepare(&self, namespace: &str) -> Result<bool, TargetError> {
+        self.acting.prepare(&self.admin, namespace).await
+    }
 }
 
 /// Why there is no connection.
@@ -53,16 +65,29 @@ pub(crate) enum NoConnection {
     Unreachable(String),
     /// What is published cannot be used.
     Unusable(String),
+    /// It answers, and does not let an identity be made.
+    Refused { code: &'static str, trouble: Box<Trouble> },
+    /// The target cannot enforce what it has to.
+    NotIsolated(String),
     /// The database failed.
     Store(String),
 }
 
 impl NoConnection {
+    pub(crate) fn of(error: TargetError) -> Self {
+        if unreachable(&error) {
+            return Self::Unreachable(error.to_string());
+        }
+        Self::Refused { code: error.reason(), trouble: Box::new(Trouble::target(&error)) }
+    }
+
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::NotConnected(_) => "NotConnected",
             Self::Unreachable(_) => "Unreachable",
             Self::Unusable(_) => "InvalidKubeconfig",
+            Self::Refused { code, .. } => code,
+            Self::NotIsolated(_) => "IsolationNotPossible",
             Self::Store(_) => "StoreFailed",
         }
     }
@@ -72,7 +97,9 @@ impl NoConnection {
             Self::NotConnected(message)
             | Self::Unreachable(message)
             | Self::Unusable(message)
+            | Self::NotIsolated(message)
             | Self::Store(message) => message,
+            Self::Refused { trouble, .. } => &trouble.message,
         }
     }
 
@@ -81,6 +108,8 @@ impl NoConnection {
             Self::NotConnected(message) => Trouble::waiting("WaitingForTarget", message),
             Self::Unreachable(message) => Trouble::unknown("ClusterUnreachable", message),
             Self::Unusable(message) => Trouble::stalled("InvalidKubeconfig", message),
+            Self::Refused { trouble, .. } => (**trouble).clone(),
+            Self::NotIsolated(message) => Trouble::stalled("IsolationNotPossible", message),
             Self::Store(message) => Trouble::again("StoreFailed", message),
         }
     }
@@ -88,25 +117,42 @@ impl NoConnection {
 
 impl Targets {
     pub(crate) fn new(store: Store, kinds: Arc<Kinds>, pause: Duration) -> Self {
-        Self { store, kinds, pause, clients: Mutex::default() }
+        Self { store, kinds, pause, clients: Mutex::default(), identities: Identities::default() }
     }
 
     fn clients(&self) -> MutexGuard<'_, HashMap<String, Client>> {
         self.clients.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// The target of that name. `own` is the connection of the object at hand, if the name is its own.
+    /// The target of that name, as the identity of the run's plugin and tenant. `own` is the connection of the object at hand, if the name is its own.
     pub(crate) async fn open(&self, name: &str, own: Option<&Link>, scope: &Scope) -> Result<Connected, NoConnection> {
         let link = match own {
             Some(link) => link.clone(),
             None => self.published(name).await?,
         };
-        if scope.place(name).is_none() {
+        let (admin, digest) = self.given(name, &link).await?;
+        let identity = identity(name, &self.uid(name).await?, scope);
+        let (Some(identity), Some((access, _))) = (identity, scope.place(name)) else {
             // It was published a moment ago: this run does not know yet what may be done there.
             let message = format!("the target {name} has only just published its connection; it is looked at again");
             return Err(NoConnection::NotConnected(message));
+        };
+        let creates = if access.everything { Vec::new() } else { access.namespaces.clone() };
+        let acting = self.identities.acting(&admin, &digest, identity, creates).await;
+        self.answered(&digest, &acting);
+        let acting = acting.map_err(NoConnection::of)?;
+        if let Some(why) = acting.fallback.as_ref().filter(|_| link.options.isolation == Isolation::Required) {
+            return Err(NoConnection::NotIsolated(format!(
+                "the target {name} is to be used with isolation Required, and its kubeconfig may not make ServiceAccounts and roles: {why}; give it a \
+                 kubeconfig that may, or say isolation: Preferred"
+            )));
         }
-        let kubeconfig = self.secret(name, &link).await?;
+        Ok(Connected { target: acting.target.clone(), admin, digest, acting })
+    }
+
+    /// The connection of a target as it was given, for what the host does for itself.
+    pub(crate) async fn given(&self, name: &str, link: &Link) -> Result<(Target, String), NoConnection> {
+        let kubeconfig = self.secret(name, link).await?;
         let digest = digest(kubeconfig.as_bytes());
         let now = Instant::now();
         let mut clients = self.clients();
@@ -118,17 +164,24 @@ impl Targets {
             {
                 return Err(NoConnection::Unreachable(why.clone()));
             }
-            return Ok(Connected { target: client.target.clone(), digest });
+            return Ok((client.target.clone(), digest));
         }
         let target = Target::connect(&kubeconfig).map_err(|error| NoConnection::Unusable(error.to_string()))?;
         clients.insert(digest.clone(), Client { target: target.clone(), used: now, failures: 0, open: None });
-        Ok(Connected { target, digest })
+        Ok((target, digest))
     }
 
     /// Notes what a target answered; one that did not answer is left alone for a while.
     pub(crate) fn note<T>(&self, connected: &Connected, answer: &Result<T, TargetError>) {
+        if let Err(TargetError::Forbidden { .. } | TargetError::Unauthorized { .. }) = answer {
+            connected.acting.doubt();
+        }
+        self.answered(&connected.digest, answer);
+    }
+
+    fn answered<T>(&self, digest: &str, answer: &Result<T, TargetError>) {
         let mut clients = self.clients();
-        let Some(client) = clients.get_mut(&connected.digest) else { return };
+        let Some(client) = clients.get_mut(digest) else { return };
         match answer {
             Err(error) if unreachable(error) => {
                 client.failures = client.failures.saturating_add(1);
@@ -140,6 +193,14 @@ impl Targets {
                 client.open = None;
             }
         }
+    }
+
+    /// uid of the object that is the target.
+    pub(crate) async fn uid(&self, name: &str) -> Result<String, NoConnection> {
+        let gone = || NoConnection::NotConnected(format!("the target {name} does not exist; create it"));
+        let key = target_ref(name).and_then(|target| self.kinds.key(&target)).ok_or_else(gone)?;
+        let object = self.store.get(&key).await.map_err(store_failed)?;
+        Ok(object.ok_or_else(gone)?.uid.to_string())
     }
 
     /// What objects of a namespace may do on a target; None before it has published a connection.
@@ -154,7 +215,7 @@ impl Targets {
         Ok(Some(Access::of(&link.options, tenant, home.as_deref())))
     }
 
-    async fn published(&self, name: &str) -> Result<Link, NoConnection> {
+    pub(crate) async fn published(&self, name: &str) -> Result<Link, NoConnection> {
         let not_yet = |why: &str| NoConnection::NotConnected(format!("the target {name} {why}"));
         let key = target_ref(name)
             .and_then(|target| self.kinds.key(&target))

@@ -79,7 +79,9 @@ impl Trouble {
         }
         match error.class() {
             Class::Waiting => Self { pace: Pace::Within(Duration::from_secs(15)), ..Self::waiting(reason, message) },
-            Class::Invalid | Class::Denied | Class::Conflict => Self::stalled(reason, message),
+            Class::Invalid | Class::Conflict => Self::stalled(reason, message),
+            // Rights change elsewhere, and those that we make ourselves are looked after by the next run.
+            Class::Denied => Self { pace: Pace::Backoff, ..Self::stalled(reason, message) },
             Class::Transient | Class::Unreachable | Class::Fenced => match error.retry_after() {
                 Some(after) => Self { pace: Pace::Within(after), ..Self::again(reason, message) },
                 None => Self::again(reason, message),

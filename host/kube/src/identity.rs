@@ -31,7 +31,26 @@ pub struct Established {
     expires: Instant,
 }
 
+/// What was made for an identity.
+struct Shape {
+    rules: Rules,
+    namespaces: BTreeSet<String>,
+    unserved: bool,
+}
+
 impl Established {
+    /// Makes the identity what it should be now; its connection stays the same one.
+    pub async fn refresh(&mut self, admin: &Target, identity: &Identity) -> Result<(), Error> {
+        let shape = admin.shape(identity).await?;
+        // The account may have been removed and made anew: its earlier tokens are of no use then.
+        self.renew = Instant::now();
+        self.expires = self.renew;
+        self.renew(admin, &identity.name).await?;
+        self.target.in_force(&shape).await?;
+        (self.namespaces, self.unserved) = (shape.namespaces, shape.unserved);
+        Ok(())
+    }
+
     /// Gives the identity a new token when two thirds of the time of its last are over. An error only when that one is over, too.
     pub async fn renew(&mut self, admin: &Target, name: &str) -> Result<(), Error> {
         if Instant::now() < self.renew {
@@ -54,6 +73,18 @@ impl Target {
     ///
     /// [`Error::Forbidden`]: the credentials of this connection may not make identities, or have fewer rights themselves.
     pub async fn establish(&self, identity: &Identity) -> Result<Established, Error> {
+        let shape = self.shape(identity).await?;
+        let token = Token::default();
+        let lifetime = self.token(&identity.name, &token).await?;
+        let target = self.with_token(&token)?;
+        target.in_force(&shape).await?;
+        let now = Instant::now();
+        let Shape { namespaces, unserved, .. } = shape;
+        Ok(Established { target, namespaces, unserved, token, renew: now + lifetime * 2 / 3, expires: now + lifetime })
+    }
+
+    /// Account, roles and bindings as they should be.
+    async fn shape(&self, identity: &Identity) -> Result<Shape, Error> {
         self.ensure_namespace(SYSTEM_NAMESPACE, None, "identities that Threeport's plans are carried out with").await?;
         let (rules, unserved) = self.rules(&identity.permissions).await?;
         self.put(&identity.account()).await?;
@@ -80,12 +111,7 @@ impl Target {
                 self.drop_object(&old).await?;
             }
         }
-        let token = Token::default();
-        let lifetime = self.token(&identity.name, &token).await?;
-        let target = self.with_token(&token)?;
-        target.in_force(&rules, &namespaces).await?;
-        let now = Instant::now();
-        Ok(Established { target, namespaces, unserved, token, renew: now + lifetime * 2 / 3, expires: now + lifetime })
+        Ok(Shape { rules, namespaces, unserved })
     }
 
     /// Makes a namespace for a tenant if it is not there. True: it was made now.
@@ -143,7 +169,8 @@ impl Target {
         for api_version in self.group_versions().await? {
             let kinds = self.kinds("look into the namespace", &api_version).await?;
             for (kind, _) in kinds.iter().filter(|(_, served)| served.namespaced && served.listable) {
-                if matches!(kind.as_str(), "Event" | "Lease") {
+                // Made by the cluster about what is, or was, there.
+                if matches!(kind.as_str(), "Event" | "Lease" | "Endpoints" | "EndpointSlice" | "PodMetrics") {
                     continue;
                 }
                 let items = self.list(&api_version, kind, Some(namespace), None, 0, None).await?.0;
@@ -153,7 +180,8 @@ impl Target {
                         ("ServiceAccount", Some("default")) | ("ConfigMap", Some("kube-root-ca.crt"))
                     )
                 };
-                if items.iter().any(|item| !own(item)) {
+                let goes = |item: &Value| item["metadata"].get("deletionTimestamp").is_some();
+                if items.iter().any(|item| !own(item) && !goes(item)) {
                     return Ok(false);
                 }
             }
@@ -184,7 +212,8 @@ impl Target {
     }
 
     /// Waits until the target's authorizer knows this identity's rights: it learns of new roles a moment after they are stored.
-    async fn in_force(&self, rules: &Rules, namespaces: &BTreeSet<String>) -> Result<(), Error> {
+    async fn in_force(&self, shape: &Shape) -> Result<(), Error> {
+        let Shape { rules, namespaces, .. } = shape;
         let step = "wait for the rights of an identity";
         let places = rules.iter().filter(|(place, _)| place.as_ref().is_none_or(|place| namespaces.contains(place)));
         for (place, rules) in places {
