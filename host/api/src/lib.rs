@@ -31,6 +31,11 @@ use std::net::SocketAddr;
 pub use kubeconfig::kubeconfig;
 pub use serve::{Served, serve};
 
+/// What keeps a CustomResourceDefinition from being served, one sentence each with the field; empty when nothing does.
+pub fn definition_errors(definition: &serde_json::Value) -> Vec<String> {
+    registry::check_crd(definition).iter().map(ToString::to_string).collect()
+}
+
 /// How to serve.
 #[derive(Clone)]
 #[non_exhaustive]

@@ -1,7 +1,7 @@
 //! The kinds that a version of a plugin brings, as writes to the stored definitions.
 
 use serde_json::Value;
-use threeport_store::{Key, ListQuery, Op, Precondition, Resource, Scope, Store};
+use threeport_store::{Key, ListQuery, MAX_DEPTH, Op, Precondition, Resource, Scope, Store, deeper_than};
 use threeport_wasm::Plugin;
 use uuid::Uuid;
 
@@ -92,6 +92,9 @@ pub(crate) async fn writes(
         if before.as_ref() == Some(&body) {
             continue;
         }
+        if let Some(why) = unservable(host, &body) {
+            return invalid(format!("kind {} cannot be served: {why}; mend its CustomResourceDefinition", kind.kind));
+        }
         let precondition = stored.map_or(Precondition::Absent, |stored| Precondition::Present {
             uid: Some(stored.uid),
             resource_version: Some(stored.resource_version),
@@ -112,6 +115,16 @@ pub(crate) async fn writes(
         ops.push(dropped.remove());
     }
     Ok(Ok((kinds, ops)))
+}
+
+/// What is wrong with a definition, for those who serve and store it.
+fn unservable(host: &Host, definition: &Value) -> Option<String> {
+    if deeper_than(definition, MAX_DEPTH) {
+        return Some(format!("its definition is nested deeper than {MAX_DEPTH} levels"));
+    }
+    let mut errors = (host.config.definition_errors)(definition);
+    errors.truncate(NAMED);
+    (!errors.is_empty()).then(|| errors.join("; "))
 }
 
 /// Somebody else has this kind.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use uuid::Uuid;
 
 /// Settings of one host's controller.
@@ -28,6 +30,8 @@ pub struct Config {
     /// The digests that plugins see instead of values of Secrets are made with a key that is derived from this one. With another key every value looks
     /// changed: keep it, and apart from the data.
     pub digest_key: [u8; 32],
+    /// What keeps a CustomResourceDefinition from being served; whoever serves the API knows.
+    pub definition_errors: fn(&Value) -> Vec<String>,
     /// How long a Plugin's run waits for its component to be compiled; what takes longer is said to be under way.
     pub compile_patience: Duration,
     /// How often to look for components that no Plugin names.
@@ -50,6 +54,7 @@ impl Config {
             grace: Duration::from_secs(10),
             target_pause: Duration::from_secs(3),
             digest_key: random(),
+            definition_errors: |_| Vec::new(),
             compile_patience: Duration::from_secs(2),
             blob_sweep: Duration::from_secs(600),
             blob_grace: Duration::from_secs(3600),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use futures::future::{BoxFuture, Shared};
+use futures::future::{BoxFuture, Shared, join_all};
 use serde_json::{Value, json};
 use threeport_store::{ListQuery, Scope, Store};
 use threeport_wasm::{Grant, Grants, Plugin, Registry, Runtime};
@@ -103,26 +103,30 @@ impl Serving {
     /// Loads what served when this host, or another, was last here. What does not load is said by the Plugin's own run.
     pub(crate) async fn restore(&self, store: &Store, kinds: &Kinds) -> Result<(), threeport_store::Error> {
         let scope = Scope { resource: plugins(), namespace: None };
-        for object in store.list(ListQuery { scope, limit: None, after: None, at: None }).await?.items {
-            let (name, body) = (object.key.name.to_string(), object.value());
-            let Some(digest) = body.pointer("/status/digest").and_then(Value::as_str) else { continue };
-            if let Ok(grants) = Grants::parse(&approved(&body)) {
-                self.approve(&name, grants);
-            }
-            match fetch(&self.runtime, store, digest).await {
-                Ok(plugin) => match kinds_of(&plugin, &name) {
-                    Ok(served) => {
-                        kinds.install(&name, &served);
-                        self.registry.install(&name, plugin);
-                        self.remember(&name, digest, &body).await;
-                        tracing::info!(plugin = name, digest, "serving");
-                    }
-                    Err(bad) => tracing::warn!(plugin = name, digest, "does not serve: {bad}"),
-                },
-                Err(error) => tracing::warn!(plugin = name, digest, "does not load: {error}"),
-            }
-        }
+        let stored = store.list(ListQuery { scope, limit: None, after: None, at: None }).await?;
+        // Together: one that has to be compiled again takes its time.
+        let all = stored.items.iter().map(|object| self.restore_one(store, kinds, &object.key.name, object.value()));
+        join_all(all).await;
         Ok(())
+    }
+
+    async fn restore_one(&self, store: &Store, kinds: &Kinds, name: &str, body: Value) {
+        let Some(digest) = body.pointer("/status/digest").and_then(Value::as_str) else { return };
+        if let Ok(grants) = Grants::parse(&approved(&body)) {
+            self.approve(name, grants);
+        }
+        match fetch(&self.runtime, store, digest).await {
+            Ok(plugin) => match kinds_of(&plugin, name) {
+                Ok(served) => {
+                    kinds.install(name, &served);
+                    self.registry.install(name, plugin);
+                    self.remember(name, digest, &body).await;
+                    tracing::info!(plugin = name, digest, "serving");
+                }
+                Err(bad) => tracing::warn!(plugin = name, digest, "does not serve: {bad}"),
+            },
+            Err(error) => tracing::warn!(plugin = name, digest, "does not load: {error}"),
+        }
     }
 
     /// Loads what served before, as far as it is compiled: going back to it is a pointer then. The rest is loaded when it is asked for.

@@ -130,3 +130,16 @@ async fn another_version_of_a_kind_shows_the_same_objects() {
     assert_eq!((&body["apiVersion"], &body["spec"]["replicas"]), (&json!("example.com/v1"), &json!(8)));
     server.stop().await;
 }
+
+#[test]
+fn what_keeps_a_definition_from_being_served_is_named() {
+    let definition = |spec: Value| {
+        json!({"metadata": {"name": "kites.example.org"}, "spec": {"group": "example.org", "scope": "Namespaced",
+            "names": {"plural": "kites", "kind": "Kite"}, "versions": [{"name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}}]}})
+    };
+    assert_eq!(threeport_api::definition_errors(&definition(json!({"type": "object"}))), Vec::<String>::new());
+    let wrong = json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.a ==="}]});
+    let errors = threeport_api::definition_errors(&definition(wrong));
+    assert!(errors.len() == 1 && errors[0].contains("spec.versions[0].schema"), "{errors:?}");
+}

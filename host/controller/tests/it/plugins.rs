@@ -236,3 +236,17 @@ async fn a_plugin_that_does_not_load_any_more_still_owns_its_kinds() {
     assert!(world.find("customresourcedefinitions", None, "notes.test.threeport.dev").await.is_some());
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_kind_that_the_api_could_not_serve_is_refused() {
+    let world = World::tuned(|config, _| {
+        config.definition_errors = |definition| vec![format!("{}: no", definition["spec"]["names"]["plural"])];
+    })
+    .await;
+    world.push("note", component("note-v1"), false).await;
+    let invalid = |plugin: &Value| condition(plugin, "Ready").is_some_and(|ready| ready.1 == "SchemaInvalid");
+    let refused = world.until("plugins", None, "note", invalid).await;
+    assert!(condition(&refused, "SchemaCompatible").unwrap().2.contains("\"notes\": no"));
+    assert!(world.find("customresourcedefinitions", None, "notes.test.threeport.dev").await.is_none());
+    world.stop().await;
+}
