@@ -18,6 +18,8 @@ use crate::targets::{Connected, Targets};
 
 /// Largest page of a list.
 const PAGE: u32 = 500;
+/// Bytes of a page of our own objects; it has one object at least.
+const PAGE_BYTES: usize = 4 << 20;
 
 /// The reading side of one run.
 pub(crate) struct Reader {
@@ -178,12 +180,12 @@ impl Capabilities for Reader {
             at: None,
         };
         let list = self.store.list(query).await.map_err(|error| problem("StoreFailed", error.to_string()))?;
-        let token = list
-            .items
+        let items = &list.items[..fitting(list.items.iter().map(|stored| stored.body.len()))];
+        let token = items
             .last()
-            .filter(|_| list.remaining > 0)
+            .filter(|_| list.remaining > 0 || items.len() < list.items.len())
             .map(|last| format!("{}/{}", last.key.namespace.as_deref().unwrap_or_default(), last.key.name));
-        Ok(Listing { items: list.items.iter().map(|stored| object(stored.value(), &self.redactor)).collect(), token })
+        Ok(Listing { items: items.iter().map(|stored| object(stored.value(), &self.redactor)).collect(), token })
     }
 
     fn log(&self, level: &str, message: &str, fields: &[(String, String)]) {
@@ -195,6 +197,17 @@ impl Capabilities for Reader {
             _ => tracing::debug!(object = %self.object, fields, "plugin: {message}"),
         }
     }
+}
+
+/// How many of these sizes fit a page.
+fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
+    let mut sum = 0;
+    let fits = sizes.take_while(|size| {
+        let first = sum == 0;
+        sum += size;
+        first || sum <= PAGE_BYTES
+    });
+    fits.count()
 }
 
 /// A live object as the plugin asked for it: with these fields only, or whole.
@@ -243,6 +256,13 @@ fn place(into: &mut Value, steps: &[&str], value: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_ends_before_it_is_too_large() {
+        assert_eq!(fitting([1, 2, 3].into_iter()), 3);
+        assert_eq!(fitting([PAGE_BYTES - 1, 1, 1].into_iter()), 2);
+        assert_eq!((fitting([2 * PAGE_BYTES, 1].into_iter()), fitting(std::iter::empty())), (1, 0));
+    }
 
     #[test]
     fn only_the_asked_fields_are_shown_and_the_identity() {
