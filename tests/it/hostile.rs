@@ -1,7 +1,6 @@
 //! Plugins that do their worst, on a whole server: each ends as a condition with a hint, and harms nobody.
 
 #[path = "../../host/wasm/tests/common/forge.rs"]
-#[allow(dead_code, reason = "shared with the tests of threeport-wasm")]
 mod forge;
 
 use std::time::{Duration, Instant};
@@ -34,7 +33,7 @@ fn resident(server: &Server) -> Result<usize> {
     let id = server.id().context("the server runs")?;
     let statm = std::fs::read_to_string(format!("/proc/{id}/statm"))?;
     let pages: usize = statm.split_whitespace().nth(1).context("statm")?.parse()?;
-    Ok(pages * 4096 >> 20)
+    Ok((pages * 4096) >> 20)
 }
 
 /// Milliseconds until a Note that was just written is served, each time.

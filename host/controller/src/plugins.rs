@@ -107,7 +107,7 @@ fn look_again(host: &Host, claim: &Claim, job: Job) {
     tokio::spawn(async move {
         // However it ends: the run says it.
         let _done = job.await;
-        match store.wake(&[uid.clone()], Class::User).await {
+        match store.wake(std::slice::from_ref(&uid), Class::User).await {
             Ok(()) => bell.ring(Wake { uid: uid.to_string() }),
             Err(error) => {
                 tracing::warn!("a Plugin whose component is compiled is not woken: {error}; it looks by itself")

@@ -108,12 +108,14 @@ async fn what_the_worker_refuses_is_said_as_before() {
     assert_eq!(error.reason(), "ComponentInvalid", "{error}");
 }
 
+type Limit = fn(&mut CompileLimits);
+
 /// A bomb is ended by each of the limits, its neighbour compiles and runs meanwhile, and nothing of it stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_compile_bomb_is_stopped_and_harms_nobody() {
     let bomb = forge::with_module(&guest("note-v1"), &forge::bomb(40, 30_000), 0);
     println!("the bomb has {} bytes", bomb.len());
-    let limits: [(&str, fn(&mut CompileLimits)); 4] = [
+    let limits: [(&str, Limit); 4] = [
         ("of processor time", |limits| limits.cpu = Duration::from_secs(1)),
         ("took more than 1s", |limits| limits.wall = Duration::from_secs(1)),
         ("of memory", |limits| limits.memory = 450 << 20),
@@ -172,8 +174,8 @@ async fn instances_that_want_too_much_are_refused_before_they_run() {
     let cases = [
         (&runtime, forge::module(&[]), 5000, "ComponentInvalid", "instances count exceeds"),
         (&runtime, forge::module(&[]), 500, "ComponentInvalid", "more parts than a run may have"),
-        (&runtime, module(&[nothing.clone()], &[forge::table(100_000)]), 1, "ComponentTooLarge", "table"),
-        (&runtime, module(&[nothing.clone()], &[forge::memory(2000)]), 1, "ComponentTooLarge", "memory"),
+        (&runtime, module(std::slice::from_ref(&nothing), &[forge::table(100_000)]), 1, "ComponentTooLarge", "table"),
+        (&runtime, module(std::slice::from_ref(&nothing), &[forge::memory(2000)]), 1, "ComponentTooLarge", "memory"),
         (&runtime, module(&[nothing], &[forge::memory(1)]), 1, "ComponentInvalid", "one memory"),
         (&runtime, module(&[grow], &[forge::table(1), forge::start()]), 1, "ComponentInvalid", "a table to more than"),
         (&hasty, module(&[endless], &[forge::start()]), 1, "ComponentInvalid", "did not answer within"),
