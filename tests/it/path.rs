@@ -112,7 +112,7 @@ async fn a_workload_becomes_pods_follows_its_spec_is_repaired_and_goes() -> Resu
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workload_that_is_ready_costs_nothing() -> Result<()> {
     let namespace = "steady";
-    let (_server, kubectl, cluster) = adopted(namespace).await?;
+    let (server, kubectl, cluster) = adopted(namespace).await?;
     cluster.image("localkube.test/steady:1", "steady", 0)?;
     kubectl.apply(&workload(namespace, "localkube.test/steady:1", 1))?;
     wait_ready(&kubectl, namespace)?;
@@ -127,12 +127,20 @@ async fn a_workload_that_is_ready_costs_nothing() -> Result<()> {
         Ok(found.iter().map(|object| object["metadata"]["resourceVersion"].clone()).collect())
     };
     let before = versions()?;
-    // The annotation wakes the reconciler without changing what is wanted; its own write is the only one.
-    kubectl.run(&["annotate", "workload", "web", "-n", namespace, "note=look"])?;
+    // The annotations wake the reconcilers without changing what is wanted; their own writes are the only ones.
+    let names = ["workload/web", "cluster/local"];
+    let before_runs = [server.runs("web")?, server.runs("local")?];
+    for name in names {
+        kubectl.run(&["annotate", name, "-n", namespace, "note=look"])?;
+    }
     let annotated = versions()?;
-    ensure!(annotated[1..] == before[1..], "an annotation changed other objects");
-    // Longer than the cluster's heartbeat: it looks, and writes nothing.
-    tokio::time::sleep(Duration::from_secs(12)).await;
+    ensure!(annotated[2..] == before[2..], "an annotation changed other objects");
+    eventually("both are looked at", Duration::from_secs(30), || async {
+        let runs = [server.runs("web")?, server.runs("local")?];
+        ensure!(runs[0] > before_runs[0] && runs[1] > before_runs[1], "{before_runs:?} {runs:?}");
+        Ok(())
+    })
+    .await?;
     ensure!(versions()? == annotated, "a reconcile without a change wrote something");
     Ok(())
 }

@@ -48,7 +48,8 @@ impl Server {
             .args(["server", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(self.path("data"))
             .arg("--config-dir")
-            .arg(self.path("config"));
+            .arg(self.path("config"))
+            .env("RUST_LOG", "info,threeport_controller=debug");
         self.process =
             Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().context("start the server")?);
         let ready = eventually("the server answers", Duration::from_secs(30), || async {
@@ -141,6 +142,16 @@ impl Server {
     /// Where its kubeconfig is.
     pub fn kubeconfig(&self) -> PathBuf {
         self.path("config/kubeconfig")
+    }
+
+    /// How many runs for objects of that name its log tells of.
+    ///
+    /// # Errors
+    /// When there is no log.
+    pub fn runs(&self, name: &str) -> Result<usize> {
+        let log = std::fs::read_to_string(self.log()).context("read the log")?;
+        let object = format!("/{name}\\\"");
+        Ok(log.lines().filter(|line| line.contains("run completed") && line.contains(&object)).count())
     }
 
     /// Where its log is.
