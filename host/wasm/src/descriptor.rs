@@ -106,7 +106,8 @@ mod tests {
     #[test]
     fn a_description_of_any_size_is_not_taken() {
         assert!(check(&descriptor()).is_ok());
-        let swell: [(&str, fn(&mut Descriptor)); 4] = [
+        type Swell = fn(&mut Descriptor);
+        let swell: [(&str, Swell); 4] = [
             ("kinds", |swollen| swollen.kinds = vec![swollen.kinds[0].clone(); 101]),
             ("definition", |swollen| swollen.kinds[0].push_str(&" ".repeat(1 << 20))),
             ("documentation", |swollen| swollen.documentation = "x".repeat((256 << 10) + 1)),

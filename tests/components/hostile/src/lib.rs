@@ -83,7 +83,7 @@ impl Reconciler for Deeds {
             }
             "conditions" => {
                 let said = (0..1000).fold(plan, |plan, number| {
-                    plan.condition(Condition::new(&format!("C{number}"), Status::True, "Said", &"x".repeat(1000)))
+                    plan.condition(Condition::new(&format!("C{number}"), Status::True, "Said", "x".repeat(1000)))
                 });
                 Ok(said)
             }
