@@ -43,6 +43,10 @@ async fn the_same_file_is_judged_again_when_what_stood_in_its_way_is_gone() -> R
         ensure!(error.contains("KindConflict"), "{attempt}: {error}");
     }
     let kubectl = server.kubectl()?;
+    kubectl.apply("apiVersion: test.threeport.dev/v1\nkind: Note\nmetadata: {name: held}\nspec: {text: hello}\n")?;
+    let error = kubectl.run(&["delete", "plugin", "note-v1", "--timeout=15s"]).expect_err("it is needed").to_string();
+    ensure!(error.contains("Conflict") && error.contains("default/held"), "{error}");
+    kubectl.run(&["delete", "note", "held", "--timeout=15s"])?;
     kubectl.run(&["delete", "plugin", "note-v1", "--timeout=15s"])?;
     push()?;
     let (status, reason, message) = condition(&kubectl.get(&["plugin", "second"])?, "Ready");

@@ -10,7 +10,7 @@ use crate::jsonpath::JsonPath;
 use crate::schema::{self, FieldError, Schema, is_dns_label, is_dns_subdomain};
 
 /// Annotation: the plugin that serves the kind.
-const PLUGIN: &str = "threeport.dev/plugin";
+pub(crate) const PLUGIN: &str = "threeport.dev/plugin";
 /// Annotation: what refers to what, as JSON.
 const REFERENCES: &str = "threeport.dev/references";
 

@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use threeport_store::Object;
 
 pub(crate) use builtin::metadata;
-pub(crate) use crd::{check as check_crd, establish};
+pub(crate) use crd::{PLUGIN, check as check_crd, establish};
 pub(crate) use follow::follow;
 pub(crate) use kind::{Column, ColumnPath, Kind, Reference};
 

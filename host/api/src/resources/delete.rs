@@ -14,7 +14,7 @@ use threeport_store::{Class, Key, ListQuery, Object, Op, Precondition, Resource,
 use super::write::{put, remove};
 use super::{answer, existing, key};
 use crate::accept;
-use crate::registry::{CRD_GROUP, CRD_PLURAL, Kind};
+use crate::registry::{CRD_GROUP, CRD_PLURAL, Kind, OWN_GROUP, PLUGIN};
 use crate::router::{App, Call};
 use crate::status::{ApiError, ApiResult, json_response, success};
 
@@ -108,7 +108,10 @@ async fn delete_once(app: &Arc<App>, call: &Call, options: &Options) -> ApiResul
         return namespace(app, call, &object, precondition, dry_run).await;
     }
     if kind.is_builtin(CRD_GROUP, CRD_PLURAL) {
-        no_instances(app, kind, &object).await?;
+        no_instances(app, kind, &object.key.name, &object).await?;
+    }
+    if kind.is_builtin(OWN_GROUP, "plugins") {
+        nothing_served(app, kind, &object).await?;
     }
     match lifecycle::delete(&object.value(), Timestamp::now()) {
         Deletion::Remove => {
@@ -166,8 +169,8 @@ fn some(names: impl ExactSizeIterator<Item = String>) -> String {
     shown.join(", ")
 }
 
-/// 409 while there are objects of the defined kind.
-async fn no_instances(app: &App, kind: &Kind, definition: &Object) -> ApiResult<()> {
+/// 409 while there are objects of the defined kind, for what is called `name`.
+async fn no_instances(app: &App, kind: &Kind, name: &str, definition: &Object) -> ApiResult<()> {
     let spec = &definition.value()["spec"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let resource = Resource::new(text(&spec["group"]), text(&spec["names"]["plural"]));
@@ -176,11 +179,24 @@ async fn no_instances(app: &App, kind: &Kind, definition: &Object) -> ApiResult<
         return Ok(());
     }
     let why = format!(
-        "objects of this kind still exist: {}; delete them first",
+        "objects of kind {} still exist: {}; delete them first",
+        text(&spec["names"]["kind"]),
         some(objects.iter().map(|o| o.key.to_string()))
     );
     let causes = vec![json!({"reason": "InstancesExist", "message": why})];
-    Err(ApiError::conflict(&kind.resource, &definition.key.name, &why).with_causes(causes))
+    Err(ApiError::conflict(&kind.resource, name, &why).with_causes(causes))
+}
+
+/// 409 while there are objects of a kind that this Plugin serves: only it can remove what they made, and a deletion cannot be taken back.
+async fn nothing_served(app: &App, kind: &Kind, plugin: &Object) -> ApiResult<()> {
+    let scope = Scope { resource: Resource::new(CRD_GROUP, CRD_PLURAL), namespace: None };
+    for definition in app.store.list(ListQuery { scope, limit: None, after: None, at: None }).await?.items {
+        let body = definition.value();
+        if body["metadata"]["annotations"][PLUGIN].as_str() == Some(&*plugin.key.name) {
+            no_instances(app, kind, &plugin.key.name, &definition).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn few(app: &App, resource: Resource, namespace: Option<&str>) -> ApiResult<Vec<Object>> {
