@@ -24,6 +24,9 @@ pub(crate) struct Carried {
     /// Identities were made on the target that this object is.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) rooted: bool,
+    /// The generation for which everything on targets is as a plan wanted it, and nothing is left over from before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) settled: Option<i64>,
     /// What to watch beyond the inventory.
     pub(crate) watches: Vec<WatchRecord>,
     /// Digest of the component whose answer was accepted last.

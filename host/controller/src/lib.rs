@@ -18,6 +18,7 @@ mod controller;
 mod definition;
 mod events;
 mod gates;
+mod guard;
 mod host;
 mod identities;
 mod kinds;

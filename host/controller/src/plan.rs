@@ -63,6 +63,12 @@ pub(crate) struct Item {
     pub(crate) after: Vec<usize>,
 }
 
+impl Item {
+    pub(crate) fn identity(&self) -> Identity {
+        identity(&self.target, &self.reference)
+    }
+}
+
 /// Identity on a target. Versions of a kind are one object.
 pub(crate) type Identity = (String, String, String, Option<String>, String);
 

@@ -14,8 +14,9 @@ use crate::act::{Actor, Outcome};
 use crate::backoff::jittered;
 use crate::capabilities::Reader;
 use crate::carried::{Carried, target_name};
-use crate::conditions::{Claimed, READY, RECONCILING, STALLED};
+use crate::conditions::{self, Claimed, READY, RECONCILING, STALLED};
 use crate::events::Note;
+use crate::guard;
 use crate::host::Host;
 use crate::kinds::Kind;
 use crate::lease::Lease;
@@ -217,6 +218,13 @@ impl Run<'_> {
             ),
             epoch: self.claim.epoch,
         };
+        // What somebody asked for by a changed spec, or said to be right, is done.
+        let asked =
+            self.deleting || self.wishes.allow_prune || self.carried.settled != Some(conditions::generation(self.body));
+        let same_plugin = plugin.digest == self.carried.plugin;
+        if let Some(held) = guard::held(&checked.items, &seen, same_plugin).filter(|_| !asked) {
+            return Err(held.into());
+        }
         let mut actor = Actor {
             store: &self.host.store,
             counters: &self.host.counters,
@@ -234,6 +242,7 @@ impl Run<'_> {
         if self.deleting && checked.items.is_empty() && outcome.inventory.is_empty() && outcome.trouble.is_none() {
             return Ok(Report::finished(outcome.notes));
         }
+        let settled = guard::settled(&checked.items, &outcome.inventory);
         let carried = Carried {
             memory: plan.memory.clone(),
             outputs: plan.outputs.iter().cloned().collect::<BTreeMap<_, _>>(),
@@ -242,6 +251,7 @@ impl Run<'_> {
             plugin: plugin.digest.clone(),
             requeue: matches!(plan.next, Next::RequeueAfterMs(_)),
             rooted: self.carried.rooted,
+            settled: if settled { Some(conditions::generation(self.body)) } else { self.carried.settled },
         };
         let mut report = self.judge(&plan, &outcome);
         // Where nothing can be said, the last known status stays.

@@ -12,12 +12,16 @@ pub(crate) const ON_DELETE: &str = "threeport.dev/on-delete";
 /// `true`: what is on a target that does not let it be removed is left behind. On the object, or on the target's.
 pub(crate) const ABANDON: &str = "threeport.dev/abandon";
 
+/// `true`: a plan that keeps nothing of what there is is carried out all the same.
+pub(crate) const ALLOW_PRUNE: &str = "threeport.dev/allow-prune";
+
 /// The annotations of one object.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Wishes {
     adopt: Adopt,
     pub(crate) on_delete: Option<OnDelete>,
     pub(crate) abandon: bool,
+    pub(crate) allow_prune: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -63,7 +67,8 @@ impl Wishes {
             Some(other) => return Err(bad(ON_DELETE, other, "\"orphan\" or \"delete\"")),
         };
         let abandon = abandoned(body).map_err(|other| bad(ABANDON, other, "\"true\" or \"false\""))?;
-        Ok(Self { adopt, on_delete, abandon })
+        let allow_prune = flag(body, ALLOW_PRUNE).map_err(|other| bad(ALLOW_PRUNE, other, "\"true\" or \"false\""))?;
+        Ok(Self { adopt, on_delete, abandon, allow_prune })
     }
 
     /// Whether that object may be taken over.
@@ -84,7 +89,11 @@ impl Wishes {
 
 /// Whether an object says that what cannot be reached any more is to be left behind.
 pub(crate) fn abandoned(body: &Value) -> Result<bool, &str> {
-    match annotation(body, ABANDON) {
+    flag(body, ABANDON)
+}
+
+fn flag<'a>(body: &'a Value, key: &str) -> Result<bool, &'a str> {
+    match annotation(body, key) {
         None | Some("" | "false") => Ok(false),
         Some("true") => Ok(true),
         Some(other) => Err(other),

@@ -11,6 +11,7 @@ use serde_json::Value;
 use threeport_scheduler::Wake;
 use threeport_store::{Claim, Completed, Completion, Error};
 
+use crate::events;
 use crate::host::Host;
 use crate::kinds::plugins;
 use crate::lease::Lease;
@@ -51,7 +52,11 @@ async fn finish(
             (Report::trouble(&Trouble { stalled: true, ..Trouble::again("HostFailed", message) }), None)
         }
     };
-    let completion = report.completion(&host.config, claim, object, Timestamp::now());
+    let mut completion = report.completion(&host.config, claim, object, Timestamp::now());
+    // An error: then the write below fails as well, and is tried again.
+    if let Err(error) = events::merge(&host.store, &mut completion.ops).await {
+        tracing::debug!(object = %claim.object.key, "events are not merged: {error}");
+    }
     let failed = completion.failed;
     match complete(host, claim, lease, object, completion).await {
         Some((completed, whole)) => {

@@ -166,3 +166,33 @@ async fn a_cleanup_plan_that_cannot_be_carried_out_holds_up_nothing_that_is_nowh
     world.gone("puppets", Some(&ns), "bad").await;
     world.stop().await;
 }
+
+#[tokio::test]
+async fn a_plan_that_suddenly_drops_everything_is_held_until_somebody_says_so() {
+    let (world, target, ns) = world().await;
+    let many: Vec<Value> = (0..5).map(|index| config_map(&ns, &format!("c{index}"), json!({}))).collect();
+    world.put("puppets", &ns, "app", plan(&many.iter().collect::<Vec<_>>())).await;
+    world.ready("puppets", &ns, "app", "True", "AsSaid").await;
+    // As another version of a plugin would plan for the same spec.
+    world.replan("puppets", &ns, "app", plan(&[])).await;
+    let held = world.ready("puppets", &ns, "app", "False", "PruneHeld").await;
+    assert!(condition(&held, "Ready").unwrap().2.contains("all 5 objects"), "{held:#}");
+    assert!(exists(&target, &many[0]).await && exists(&target, &many[4]).await);
+    world.annotate("puppets", &ns, "app", "threeport.dev/allow-prune", Some("true")).await;
+    world.ready("puppets", &ns, "app", "True", "AsSaid").await;
+    assert!(!exists(&target, &many[0]).await && !exists(&target, &many[4]).await);
+
+    // A changed spec says so by itself.
+    world.annotate("puppets", &ns, "app", "threeport.dev/allow-prune", None).await;
+    world.put("puppets", &ns, "app", plan(&many.iter().collect::<Vec<_>>())).await;
+    world
+        .until("puppets", Some(&ns), "app", |app| {
+            app["status"]["observed"].as_array().is_some_and(|all| all.len() == 5)
+        })
+        .await;
+    world.ready("puppets", &ns, "app", "True", "AsSaid").await;
+    world.put("puppets", &ns, "app", plan(&[])).await;
+    world.ready("puppets", &ns, "app", "True", "AsSaid").await;
+    assert!(!exists(&target, &many[0]).await);
+    world.stop().await;
+}

@@ -137,14 +137,24 @@ impl World {
         annotation: &str,
         value: Option<&str>,
     ) {
+        let change = |body: &mut Value| match value {
+            Some(value) => body["metadata"]["annotations"][annotation] = json!(value),
+            None => drop(body["metadata"]["annotations"].as_object_mut().unwrap().remove(annotation)),
+        };
+        self.change(plural, namespace, name, change).await;
+    }
+
+    /// Another spec of the same generation, which no API gives: for plans that change although no spec did.
+    pub(crate) async fn replan(&self, plural: &str, namespace: &str, name: &str, spec: Value) {
+        self.change(plural, namespace, name, |body| body["spec"] = spec.clone()).await;
+    }
+
+    async fn change(&self, plural: &str, namespace: &str, name: &str, change: impl Fn(&mut Value)) {
         let key = key(plural, Some(namespace), name);
         loop {
             let old = self.store.get(&key).await.unwrap().unwrap();
             let mut body = old.value();
-            body["metadata"]["annotations"][annotation] = json!(value);
-            if value.is_none() {
-                body["metadata"]["annotations"].as_object_mut().unwrap().remove(annotation);
-            }
+            change(&mut body);
             let precondition = Precondition::Present { uid: None, resource_version: Some(old.resource_version) };
             let op = Op::Put { key: key.clone(), body, precondition, edges: None, wake: Some(Class::User) };
             match self.store.write(vec![op]).await {
