@@ -16,6 +16,9 @@ const UNSERVED: Duration = Duration::from_secs(10);
 /// Credentials that may not make identities are tried again so much later.
 const FALLBACK: Duration = Duration::from_secs(300);
 
+/// So long a failure is an answer to those who wait.
+const FAILED: Duration = Duration::from_secs(1);
+
 /// All of this host, by name. Whoever loses them makes them anew.
 #[derive(Default)]
 pub(crate) struct Identities {
@@ -38,6 +41,8 @@ struct State {
     wanted: Option<Identity>,
     made: Option<Made>,
     checked: Option<Instant>,
+    /// It could not be made a moment ago: those who waited meanwhile do not try it one after the other.
+    failed: Option<(Instant, TargetError)>,
     /// Namespaces known to be there, where there is no identity.
     namespaces: BTreeSet<String>,
 }
@@ -91,11 +96,11 @@ impl Identities {
         let slot = lock(&self.slots).entry(identity.name.clone()).or_default().clone();
         let mut state = slot.state.lock().await;
         let stale = slot.stale.swap(false, Ordering::AcqRel);
-        if stale || !state.is_good(admin_digest, &identity) {
-            if let Err(error) = state.make(admin, admin_digest, &identity).await {
-                slot.stale.store(true, Ordering::Release);
-                return Err(error);
-            }
+        if (stale || !state.is_good(admin_digest, &identity))
+            && let Err(error) = state.make(admin, admin_digest, &identity).await
+        {
+            slot.stale.store(true, Ordering::Release);
+            return Err(error);
         }
         let (target, fallback) = match &mut state.made {
             Some(Made::Identity(made)) => {
@@ -140,6 +145,9 @@ impl State {
     }
 
     async fn make(&mut self, admin: &Target, admin_digest: &str, identity: &Identity) -> Result<(), TargetError> {
+        if let Some((_, error)) = self.failed.as_ref().filter(|(at, _)| at.elapsed() < FAILED) {
+            return Err(error.clone());
+        }
         let done = match &mut self.made {
             // The same client goes on, so that its watches do.
             Some(Made::Identity(made)) if self.admin == admin_digest => made.refresh(admin, identity).await,
@@ -148,8 +156,12 @@ impl State {
         match done {
             Ok(()) => {}
             Err(TargetError::Forbidden { why, .. }) => self.made = Some(Made::Fallback(why)),
-            Err(error) => return Err(error),
+            Err(error) => {
+                self.failed = Some((Instant::now(), error.clone()));
+                return Err(error);
+            }
         }
+        self.failed = None;
         self.admin = admin_digest.to_owned();
         self.wanted = Some(identity.clone());
         self.checked = Some(Instant::now());

@@ -16,12 +16,7 @@ use crate::trouble::Trouble;
 pub(crate) fn object(mut body: Value, redactor: &Redactor) -> Object {
     redactor.redact(&mut body);
     let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let reference = ObjectRef {
-        api_version: text("/apiVersion"),
-        kind: text("/kind"),
-        namespace: Some(text("/metadata/namespace")).filter(|namespace| !namespace.is_empty()),
-        name: text("/metadata/name"),
-    };
+    let reference = reference(&body);
     Object {
         ref_: reference,
         uid: text("/metadata/uid"),
@@ -30,6 +25,12 @@ pub(crate) fn object(mut body: Value, redactor: &Redactor) -> Object {
         deleting: deleting(&body),
         body: body.to_string(),
     }
+}
+
+/// What an object is called.
+pub(crate) fn reference(body: &Value) -> ObjectRef {
+    let Reference { api_version, kind, namespace, name } = Reference::of(body);
+    ObjectRef { api_version, kind, namespace, name }
 }
 
 /// Whether the object is to go.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 use threeport_kube::{Owner, WatchScope};
 use threeport_store::{Claim, InventoryEntry};
-use threeport_wasm::{Condition, Entry, Failure, Next, ObjectRef, Plan, Plugin};
+use threeport_wasm::{Condition, Entry, Failure, Next, Plan, Plugin};
 
 use crate::abandon::{self, Abandoned};
 use crate::act::{Actor, Outcome};
@@ -20,7 +20,7 @@ use crate::guard;
 use crate::host::Host;
 use crate::kinds::Kind;
 use crate::lease::Lease;
-use crate::leave::{self, Leaving};
+use crate::leave;
 use crate::observe::Reach;
 use crate::plan::{self, Refused};
 use crate::report::{self, Report};
@@ -57,8 +57,11 @@ pub(crate) async fn run(host: &Host, claim: &Claim, lease: &Lease, body: &Value)
     let served = host.kinds.get(&claim.object.key.resource);
     let plugin = served.as_ref().and_then(|kind| host.serving.get(&kind.plugin));
     let (Some(kind), Some((plugin, grants))) = (served, plugin) else {
-        if deleting && (claim.inventory.is_empty() || abandoned(body).unwrap_or(false)) {
-            return Ok(Report::finished(abandon::notes(&claim.inventory)));
+        let abandon = abandoned(body).unwrap_or(false);
+        if deleting && (claim.inventory.is_empty() || abandon) {
+            let mut notes = abandon::notes(&claim.inventory);
+            notes.extend(leave::own(host, claim, &own_name(body), abandon).await?);
+            return Ok(Report::finished(notes));
         }
         let message = format!(
             "no plugin is loaded that serves {}; push one with `threeport plugin push`",
@@ -69,12 +72,7 @@ pub(crate) async fn run(host: &Host, claim: &Claim, lease: &Lease, body: &Value)
         );
     };
     let namespace = claim.object.key.namespace.as_deref();
-    let own = target_name(&ObjectRef {
-        api_version: kind.api_version.clone(),
-        kind: kind.kind.clone(),
-        namespace: namespace.map(str::to_owned),
-        name: claim.object.key.name.to_string(),
-    });
+    let own = own_name(body);
     let mut scope = Scope::new(&kind.plugin, &grants, namespace, own.clone());
     let found = match request::resolve(&host.store, &host.kinds, &kind, body, namespace, &host.redactor).await? {
         Ok(found) => found,
@@ -83,7 +81,7 @@ pub(crate) async fn run(host: &Host, claim: &Claim, lease: &Lease, body: &Value)
     for target in found.iter().filter(|found| found.role == "target").flat_map(|found| &found.references) {
         scope.refer(target);
     }
-    let targets = leave::targets(claim, &found);
+    let targets = targets(claim, &found);
     allow(host, &mut scope, targets.clone()).await?;
     let carried = Carried::read(&claim.carried);
     let wishes = Wishes::of(body)?;
@@ -92,11 +90,23 @@ pub(crate) async fn run(host: &Host, claim: &Claim, lease: &Lease, body: &Value)
     let run = Run { host, claim, lease, kind: &kind, body, carried, deleting, own, wishes, abandoned };
     let mut report = run.go(plugin, scope.clone(), found).await?;
     if report.finished {
-        let leaving = Leaving { host, claim, scope: &scope, abandon: run.abandoned.all };
-        report.notes.extend(leaving.own(&run.carried).await?);
-        leaving.targets(targets).await;
+        report.notes.extend(leave::own(host, claim, &run.own, run.abandoned.all).await?);
+        leave::targets(host, claim, &scope, targets).await;
     }
     Ok(report)
+}
+
+/// The name of the target that the object itself is, if it publishes a connection.
+fn own_name(body: &Value) -> String {
+    target_name(&request::reference(body))
+}
+
+/// The targets that an object has to do with.
+fn targets(claim: &Claim, found: &[request::Found]) -> BTreeSet<String> {
+    let referred = found.iter().filter(|found| found.role == "target").flat_map(|found| &found.references);
+    let mut names: BTreeSet<String> = referred.map(target_name).collect();
+    names.extend(claim.inventory.iter().map(|entry| entry.target.clone()));
+    names
 }
 
 /// Finds out what the object's namespace may do on each target that the object has to do with.
@@ -121,10 +131,16 @@ async fn before_cleanup(host: &Host, claim: &Claim, body: &Value) -> Result<Opti
     let users = host.store.dependants(&claim.object.key).await?;
     // An object that refers to itself does not wait for itself.
     let others = users.iter().filter(|(key, edge)| edge.role != "uses" && *key != claim.object.key);
-    let users: Vec<String> = others.map(|(key, _)| key.to_string()).take(5).collect();
+    let mut users: BTreeSet<String> = others.map(|(key, _)| key.to_string()).take(5).collect();
+    if users.is_empty() && Carried::read(&claim.carried).connection.is_some() {
+        // Who refers to another target by now may still have something here.
+        let there = host.store.on_target(&own_name(body), 6).await?;
+        users.extend(there.into_iter().filter(|key| *key != claim.object.key).map(|key| key.to_string()).take(5));
+    }
     if users.is_empty() {
         return Ok(None);
     }
+    let users: Vec<String> = users.into_iter().collect();
     let message = format!("it is used by {}; delete them first", users.join(", "));
     let trouble = Trouble { pace: Pace::Within(Duration::from_secs(2)), ..Trouble::waiting("InUse", message) };
     Ok(Some(Report::trouble(&trouble)))

@@ -146,7 +146,9 @@ impl Access {
                 rule: rule.to_owned(),
             };
         };
-        let same_name = || if tenant == SYSTEM_NAMESPACE { Vec::new() } else { vec![tenant.to_owned()] };
+        // Whoever may make a namespace here must not get one of Kubernetes' own there by its name.
+        let reserved = tenant == SYSTEM_NAMESPACE || (entry.namespace == "*" && tenant.starts_with("kube-"));
+        let same_name = || if reserved { Vec::new() } else { vec![tenant.to_owned()] };
         Self {
             namespaces: entry.namespaces.clone().unwrap_or_else(same_name),
             cluster_scoped: entry.cluster_scoped.clone(),
@@ -167,7 +169,7 @@ impl Access {
     ) -> Result<(), String> {
         let is_namespace = api_version == "v1" && kind == "Namespace";
         let place = if is_namespace && namespace.is_none() { name } else { namespace };
-        if place == Some(SYSTEM_NAMESPACE) && verb != Verb::List && verb != Verb::Watch {
+        if place == Some(SYSTEM_NAMESPACE) {
             return Err(format!(
                 "nobody's plan may touch namespace {SYSTEM_NAMESPACE:?}, where Threeport keeps its own"
             ));
@@ -253,6 +255,7 @@ mod tests {
         assert!(why.contains("StorageClass") && why.contains(r#""namespaces":["a","b"]"#), "{why}");
         let bank = Access::of(&options, "bank", Some("infra"));
         assert!(may(&bank, "Pod", Some("bank")) && !may(&bank, "Pod", Some("a")));
+        assert!(!may(&Access::of(&options, "kube-system", Some("infra")), "Pod", Some("kube-system")));
         assert!(!may(&Access::of(&options, "none", Some("none")), "Pod", Some("none")));
         let root = Access::of(&options, "root", None);
         assert!(may(&root, "Pod", Some("anywhere")) && root.allows(Verb::List, "v1", "Pod", None, None).is_ok());

@@ -95,6 +95,11 @@ impl Store {
         Ok(self.engine.read().dependants(key))
     }
 
+    /// Objects that have something on a target, whatever they refer to now; in no order, at most `limit`.
+    pub async fn on_target(&self, target: &str, limit: usize) -> Result<Vec<Key>, Error> {
+        self.engine.on_target(target, limit).await
+    }
+
     /// Whom an object refers to.
     pub async fn references(&self, key: &Key) -> Result<Vec<Edge>, Error> {
         let state = self.engine.read();

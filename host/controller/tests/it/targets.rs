@@ -288,6 +288,11 @@ async fn an_object_that_moves_away_from_a_dead_target_goes_on_and_forgets_nothin
     assert!(exists(&target, &one).await && exists(&target, &two).await);
     let left = condition(&app, "Reconciling").unwrap();
     assert!(left.1 == "ClusterUnreachable" && left.2.contains("one"), "{app:#}");
+    // The target that nobody refers to any more is in use as long as something is on it.
+    world.delete("puppets", Some(&ns), "old").await;
+    let old =
+        world.until("puppets", Some(&ns), "old", |old| condition(old, "Ready").is_some_and(|it| it.1 == "InUse")).await;
+    assert!(condition(&old, "Ready").unwrap().2.contains("app"), "{old:#}");
     // Nor does it go before what is left there is removed.
     world.delete("puppets", Some(&ns), "app").await;
     world.ready("puppets", &ns, "app", "Unknown", "ClusterUnreachable").await;

@@ -11,6 +11,7 @@ use super::rows::{carried_place, inventory_place};
 use crate::crypt::Crypt;
 use crate::error::Error;
 use crate::group::Picked;
+use crate::types::{Key, Resource};
 use crate::work::{Claim, InventoryEntry};
 
 /// Completes claims with what their objects carry; those whose rows cannot be read are told apart, since they must not hold up the others. The leases see
@@ -44,6 +45,23 @@ pub(super) async fn fill(
         }
     }
     Ok((complete, unreadable))
+}
+
+/// Whose inventory has entries on a target.
+pub(super) async fn on_target(pool: &SqlitePool, target: &str, limit: usize) -> Result<Vec<Key>, Error> {
+    let sql = "select grp, plural, namespace, name from object where id in (select object from inventory where target = ?) limit ?";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let rows = sqlx::query(sql).bind(target).bind(limit).fetch_all(pool).await.map_err(failed)?;
+    let keys = rows.iter().map(|row| {
+        let text = |column: &str| row.try_get::<String, _>(column).map_err(failed);
+        let namespace = Some(text("namespace")?).filter(|namespace| !namespace.is_empty());
+        Ok(Key {
+            resource: Resource::new(text("grp")?, text("plural")?),
+            namespace: namespace.map(Into::into),
+            name: text("name")?.into(),
+        })
+    });
+    keys.collect()
 }
 
 async fn inventories(

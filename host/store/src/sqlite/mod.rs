@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::group::Picked;
 use crate::queue::Queue;
 use crate::state::{Logged, State, undo};
-use crate::types::{List, ListQuery, Scope};
+use crate::types::{Key, List, ListQuery, Scope};
 use crate::work::Claim;
 use serde_json::Value;
 pub(crate) use writer::Request;
@@ -185,6 +185,10 @@ impl Engine {
             return Ok((Vec::new(), Vec::new()));
         }
         claims::fill(&self.readers, &self.crypt, picked).await
+    }
+
+    pub(crate) async fn on_target(&self, target: &str, limit: usize) -> Result<Vec<Key>, Error> {
+        claims::on_target(&self.readers, target, limit).await
     }
 
     pub(crate) async fn carried(&self, id: i64) -> Result<Value, Error> {

@@ -105,7 +105,11 @@ async fn what_a_run_leaves_comes_with_the_next_claim_even_after_a_restart() {
     let one = due(&store, "one").await;
     let mine = claim(&store).await;
     assert_eq!((mine.attempts, &mine.carried, mine.inventory.len()), (0, &json!(null), 0));
+    let target = entry("a").target;
+    assert!(store.on_target(&target, 5).await.unwrap().is_empty());
     store.intend(&mine, vec![entry("a")]).await.unwrap();
+    assert_eq!(store.on_target(&target, 5).await.unwrap(), std::slice::from_ref(&mine.object.key));
+    assert!(store.on_target("elsewhere", 5).await.unwrap().is_empty());
     let applied = InventoryEntry { uid: Some("u".to_string()), ..entry("a") };
     let inventory = Some(vec![applied.clone(), entry("b")]);
     let result = Completion {
