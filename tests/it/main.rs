@@ -8,3 +8,4 @@ mod path;
 mod refusals;
 mod swap;
 mod target;
+mod tenants;
