@@ -18,7 +18,8 @@ pub(crate) fn engine(limits: &Limits) -> Result<Engine, wasmtime::Error> {
         .total_stacks(concurrency)
         .max_memory_size(limits.memory)
         .max_unused_warm_slots(64)
-        .decommit_batch_size(16)
+        // At once: a batch would keep the whole memory of as many runs, which may be 64 MiB each.
+        .decommit_batch_size(1)
         // Pages that stay resident are only cheap where the kernel can say which ones were written.
         .linear_memory_keep_resident(128 << 10)
         .table_keep_resident(16 << 10)
