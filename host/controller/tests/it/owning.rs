@@ -140,6 +140,19 @@ async fn an_object_on_a_target_that_is_gone_for_good_goes_when_it_is_abandoned()
     for word in [&format!("ConfigMap {ns}/one"), &format!("ConfigMap {ns}/two"), &format!("Puppet {ns}/place")] {
         assert!(left.contains(word), "{left}");
     }
+
+    // The target's own object waits, too: what was made there for tenants is still there.
+    world.delete("puppets", Some(&ns), "place").await;
+    let held = world.until("puppets", Some(&ns), "place", |place| {
+        condition(place, "Ready")
+            .is_some_and(|it| it.1 == "ClusterUnreachable" && it.2.contains("threeport.dev/abandon=true"))
+    });
+    held.await;
+    world.annotate("puppets", &ns, "place", "threeport.dev/abandon", Some("true")).await;
+    world.gone("puppets", Some(&ns), "place").await;
+    let told = world.told(&ns, "place").await;
+    let left = &told.iter().find(|(reason, _)| reason == "Abandoned").expect("an Event").1;
+    assert!(left.contains("threeport.dev/target-uid="), "{left}");
     world.stop().await;
 }
 
