@@ -64,6 +64,14 @@ async fn bad_input_is_refused_with_the_field_and_the_fix() -> Result<()> {
         ("kind: Workload\nmetadata: {name: a}\nspec: {cluster: c, image: i, replica: 2}", "spec.replica"),
         ("kind: Workload\nmetadata: {name: a}\nspec: {cluster: c}", "spec.image"),
         ("kind: Workload\nmetadata: {name: A_b}\nspec: {cluster: c, image: i}", "metadata.name"),
+        (
+            "kind: Cluster\nmetadata: {name: a}\nspec: {adopt: {kubeconfigSecret: {name: s}}, tenants: [{namespace: shop, namespaces: [A_b]}]}",
+            "spec.tenants[0].namespaces[0]",
+        ),
+        (
+            "kind: Cluster\nmetadata: {name: a}\nspec: {adopt: {kubeconfigSecret: {name: s}}, tenants: [{namespace: a}, {namespace: a}]}",
+            "spec.tenants[1]",
+        ),
         ("kind: Wrkload\nmetadata: {name: a}\nspec: {}", "Wrkload"),
     ];
     for (manifest, named) in cases {
@@ -74,6 +82,7 @@ async fn bad_input_is_refused_with_the_field_and_the_fix() -> Result<()> {
         ensure!(error.contains(named), "{manifest}: {error}");
     }
     ensure!(kubectl.run(&["get", "workloads", "-o", "name"])?.trim().is_empty());
+    kubectl.apply(include_str!("../../plugins/cluster/examples/tenants.yaml"))?;
     // A way to serve that this version does not have is not taken for one that it has.
     let error = kubectl
         .apply("apiVersion: threeport.dev/v1\nkind: Plugin\nmetadata: {name: a}\nspec: {component: x, rollout: {canary: 10}}\n")
