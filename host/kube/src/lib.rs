@@ -14,6 +14,7 @@ mod path;
 mod rbac;
 mod release;
 mod remove;
+mod rules;
 mod target;
 mod transport;
 mod watch;
