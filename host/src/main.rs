@@ -1,6 +1,7 @@
 //! The `threeport` binary: the server and the client commands.
 
 mod config;
+mod metrics;
 mod server;
 mod state;
 mod telemetry;

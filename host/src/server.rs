@@ -13,7 +13,7 @@ use threeport_wasm::{CompileLimits, Compiling, Limits, Runtime, Worker};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::{config, state, telemetry};
+use crate::{config, metrics, state, telemetry};
 
 /// Runs the server until SIGTERM or SIGINT.
 ///
@@ -27,6 +27,7 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
     state::private_dir(&data)?;
     state::private_dir(&settings)?;
 
+    let meters = metrics::install()?;
     let key = encryption_key(&settings)?;
     let store = open_store(&data, &key).await?;
     let (bell, listener) = bell(&config).await?;
@@ -49,6 +50,7 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
     let (stop, stopped) = watch::channel(false);
     let mut api_config = threeport_api::Config::new(config.listen, token.clone(), pki.tls());
     api_config.blob_limit = config.blob_limit << 20;
+    api_config.metrics = Some(metrics::exposition(meters, store.clone(), monitor.clone()));
     let served = threeport_api::serve(api_config, store.clone(), bell, wait_for(stopped.clone())).await?;
     let address = served.address();
     let kubeconfig = threeport_api::kubeconfig(&format!("https://{}", reachable(address)), pki.ca_pem(), &token);

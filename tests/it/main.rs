@@ -6,6 +6,7 @@ mod hostile;
 mod house;
 mod path;
 mod refusals;
+mod seeing;
 mod swap;
 mod target;
 mod tenants;

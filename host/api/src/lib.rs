@@ -11,6 +11,7 @@ mod clock;
 mod discovery;
 mod jsonpath;
 mod kubeconfig;
+mod meters;
 mod openapi;
 mod patch;
 pub mod pki;
@@ -27,8 +28,10 @@ mod status;
 mod table;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 pub use kubeconfig::kubeconfig;
+pub use meters::describe_meters;
 pub use serve::{Served, serve};
 
 /// What keeps a CustomResourceDefinition from being served, one sentence each with the field; empty when nothing does.
@@ -48,12 +51,17 @@ pub struct Config {
     pub tls: Tls,
     /// Bytes of an uploaded blob.
     pub blob_limit: u64,
+    /// What `/metrics` answers; None: there is no such path.
+    pub metrics: Option<Metrics>,
 }
+
+/// Says the present state of all meters in Prometheus' text format.
+pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 
 impl Config {
     /// A configuration.
     pub fn new(listen: SocketAddr, token: impl Into<String>, tls: Tls) -> Self {
-        Self { listen, token: token.into(), tls, blob_limit: 64 << 20 }
+        Self { listen, token: token.into(), tls, blob_limit: 64 << 20, metrics: None }
     }
 }
 

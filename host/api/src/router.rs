@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse as _, Response};
 use threeport_scheduler::{Bell, Wake};
 use threeport_store::Store;
 use tokio::sync::{RwLock, watch};
 use tracing::Instrument as _;
 
+use crate::Metrics;
 use crate::auth::Token;
+use crate::meters::Meter;
 use crate::query::{Query, segments};
 use crate::registry::{Kind, Registry};
 use crate::status::{ApiError, ApiResult};
@@ -30,6 +32,8 @@ pub(crate) struct App {
     token: Token,
     /// Bytes of an uploaded blob.
     pub blob_limit: u64,
+    /// What `/metrics` answers.
+    pub metrics: Option<Metrics>,
     /// Watches end when this turns true.
     pub stopped: watch::Receiver<bool>,
     /// Held for reading while an object is put into a namespace, for writing while one is removed: no object is left behind.
@@ -46,7 +50,7 @@ impl App {
         address: SocketAddr,
         blob_limit: u64,
     ) -> Self {
-        Self { store, registry, bell, address, token, blob_limit, stopped, namespaces: RwLock::new(()) }
+        Self { store, registry, bell, address, token, blob_limit, metrics: None, stopped, namespaces: RwLock::new(()) }
     }
 
     /// Rings for an object that is due.
@@ -71,20 +75,23 @@ pub(crate) struct Call {
 pub(crate) async fn dispatch(State(app): State<Arc<App>>, request: Request) -> Response {
     let span = tracing::debug_span!("request", method = %request.method(), path = request.uri().path());
     async move {
-        match route(&app, request).await {
+        let mut meter = Meter::start(request.method());
+        let response = match route(&app, request, &mut meter).await {
             Ok(response) => response,
             Err(error) => {
                 // Not the message: it may repeat what was sent.
                 tracing::debug!(code = error.code.as_u16(), reason = error.reason, fields = ?error.fields(), "refused");
                 error.into_response()
             }
-        }
+        };
+        meter.finish(response.status());
+        response
     }
     .instrument(span)
     .await
 }
 
-async fn route(app: &Arc<App>, request: Request) -> ApiResult<Response> {
+async fn route(app: &Arc<App>, request: Request, meter: &mut Meter) -> ApiResult<Response> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     let get = |answer: Response| {
@@ -115,6 +122,12 @@ async fn route(app: &Arc<App>, request: Request) -> ApiResult<Response> {
         ["openapi", "v3", rest @ ..] => get(openapi::document(&kinds, &rest.join("/"))?),
         ["blobs"] if parts.method == Method::POST => blobs::upload(app, &parts.headers, body).await,
         ["blobs"] => Err(ApiError::method_not_allowed(parts.method.as_str())),
+        ["metrics"] => match &app.metrics {
+            Some(metrics) => {
+                get(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics()).into_response())
+            }
+            None => Err(ApiError::no_such_path()),
+        },
         [] => get(discovery::paths(&kinds)),
         segments => {
             let (kind, namespace, name, subresource) = resolve(app, segments)?;
@@ -123,12 +136,19 @@ async fn route(app: &Arc<App>, request: Request) -> ApiResult<Response> {
                 Some("status") if kind.has_status => true,
                 Some(_) => return Err(ApiError::no_such_path()),
             };
+            let query = Query::parse(parts.uri.query());
+            meter.objects(&kind, namespace.is_some(), name.is_some(), query.flag("watch"), status.then_some("status"));
+            if parts.method == Method::PATCH
+                && crate::accept::content_type(&parts.headers).starts_with("application/apply-patch")
+            {
+                meter.applies();
+            }
             let call = Call {
                 kind,
                 namespace: namespace.map(str::to_owned),
                 name: name.map(str::to_owned),
                 status,
-                query: Query::parse(parts.uri.query()),
+                query,
                 body: read(body, BODY_LIMIT).await?,
                 headers: parts.headers,
             };

@@ -62,15 +62,10 @@ pub async fn serve(
     let (stop, stopped) = watch::channel(false);
     let registry = Arc::new(Registry::new());
     let following = registry::follow(store.clone(), registry.clone(), stopped.clone()).await?;
-    let app = Arc::new(App::new(
-        store,
-        registry,
-        bell,
-        Token::new(&config.token),
-        stopped.clone(),
-        address,
-        config.blob_limit,
-    ));
+    let mut app =
+        App::new(store, registry, bell, Token::new(&config.token), stopped.clone(), address, config.blob_limit);
+    app.metrics = config.metrics;
+    let app = Arc::new(app);
     crate::resources::prepare_store(&app).await?;
 
     let router = Router::new().fallback(router::dispatch).with_state(app);

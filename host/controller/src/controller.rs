@@ -19,6 +19,7 @@ use crate::events;
 use crate::host::Host;
 use crate::kinds::{Kinds, plugins};
 use crate::lease::Lease;
+use crate::meters::{self, Outcome};
 use crate::redact::Redactor;
 use crate::serving::Serving;
 use crate::stats::{Counters, Stats, add};
@@ -53,6 +54,11 @@ impl Monitor {
     /// What happened since the start.
     pub fn stats(&self) -> Stats {
         Stats { running: self.running.lock().len() as u64, ..self.host.counters.snapshot() }
+    }
+
+    /// Brings the meters of this moment up to date.
+    pub fn sample(&self) {
+        meters::sample(self.running.lock().len(), self.host.config.slots, self.host.watches.len());
     }
 
     /// Digest of the component that serves under a Plugin's name.
@@ -171,6 +177,7 @@ async fn claim(host: &Arc<Host>, running: &Arc<Running>, runs: &mut JoinSet<()>)
         }
         let shares = shares(host, running);
         let held_back = shares.exhausted();
+        let began = Instant::now();
         let claims = match host.store.claim_within(&host.config.owner, host.config.lease, free, shares).await {
             Ok(claims) => claims,
             Err(error) => {
@@ -182,6 +189,7 @@ async fn claim(host: &Arc<Host>, running: &Arc<Running>, runs: &mut JoinSet<()>)
         if claims.is_empty() {
             return (false, held_back);
         }
+        meters::claiming(began);
         for claim in claims {
             spawn(host, running, runs, claim);
         }
@@ -200,6 +208,7 @@ fn shares(host: &Host, running: &Running) -> Shares {
 
 fn spawn(host: &Arc<Host>, running: &Arc<Running>, runs: &mut JoinSet<()>, claim: Claim) {
     host.counters.claimed(claim.waited);
+    meters::claimed(host, &claim.object.key.resource, claim.waited);
     let (uid, epoch) = (claim.object.uid.clone(), claim.epoch);
     let lease = Arc::new(Lease::new(claim.expires));
     let span = tracing::info_span!("run", object = %claim.object.key, epoch, class = ?claim.class);
@@ -269,6 +278,7 @@ async fn renew(host: Arc<Host>, running: Arc<Running>) {
                     if !slot.lease.is_completing() {
                         slot.abort.abort();
                         add(&host.counters.leases_lost);
+                        meters::ended(&host, &slot.claim.object.key.resource, Outcome::LeaseLost, None);
                     }
                     slots.remove(&uid);
                 }

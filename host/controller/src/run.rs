@@ -21,6 +21,7 @@ use crate::host::Host;
 use crate::kinds::Kind;
 use crate::lease::Lease;
 use crate::leave;
+use crate::meters::{self, Part};
 use crate::observe::Reach;
 use crate::plan::{self, Refused};
 use crate::report::{self, Report};
@@ -147,9 +148,15 @@ async fn before_cleanup(host: &Host, claim: &Claim, body: &Value) -> Result<Opti
 }
 
 impl Run<'_> {
+    fn took(&self, part: Part, began: Instant) {
+        meters::part(self.host, &self.claim.object.key.resource, part, began.elapsed());
+    }
+
     async fn go(&self, plugin: Arc<Plugin>, scope: Scope, found: Vec<request::Found>) -> Result<Report, Stop> {
         let mut reach = Reach::new(self.host, &self.own, self.carried.connection.clone(), &scope);
+        let began = Instant::now();
         let seen = reach.observe(&self.claim.inventory).await?;
+        self.took(Part::Observe, began);
         let away = seen.iter().find_map(|seen| match &seen.sight {
             Sight::Away(trouble) if scope.allowed(&seen.entry.target) => Some(trouble.clone()),
             _ => None,
@@ -178,6 +185,7 @@ impl Run<'_> {
         let began = Instant::now();
         let answer = plugin.run(entry, request, Arc::new(reader)).await;
         self.host.counters.planned(began.elapsed());
+        self.took(Part::Plugin, began);
         self.lease.check()?;
         let answered = match answer {
             Err(error) if self.deleting && self.claim.inventory.is_empty() => {
@@ -254,7 +262,9 @@ impl Run<'_> {
             deleting: self.deleting,
             abandoned: &self.abandoned,
         };
+        let began = Instant::now();
         let outcome = actor.carry_out(&checked.items, seen).await?;
+        self.took(Part::Apply, began);
         if self.deleting && checked.items.is_empty() && outcome.inventory.is_empty() && outcome.trouble.is_none() {
             return Ok(Report::finished(outcome.notes));
         }

@@ -15,6 +15,7 @@ use crate::events;
 use crate::host::Host;
 use crate::kinds::plugins;
 use crate::lease::Lease;
+use crate::meters::{self, Outcome, Part};
 use crate::plugins::{self as plugin_objects, Install};
 use crate::report::Report;
 use crate::run;
@@ -40,11 +41,14 @@ async fn finish(
     run: impl Future<Output = Result<(Report, Option<Install>), Stop>>,
 ) {
     let began = Instant::now();
+    let resource = &claim.object.key.resource;
+    let mut panicked = false;
     let (report, install) = match AssertUnwindSafe(run).catch_unwind().await {
         Ok(Ok(done)) => done,
         Ok(Err(Stop::Trouble(trouble))) => (Report::trouble(&trouble), None),
         Ok(Err(Stop::LeaseLost)) => return lost(host, claim),
         Err(panic) => {
+            panicked = true;
             add(&host.counters.panics);
             let message =
                 format!("the host failed while it worked on this object: {}; please report this", said(panic.as_ref()));
@@ -58,8 +62,17 @@ async fn finish(
         tracing::debug!(object = %claim.object.key, "events are not merged: {error}");
     }
     let failed = completion.failed;
-    match complete(host, claim, lease, object, completion).await {
+    let completing = Instant::now();
+    let completed = complete(host, claim, lease, object, completion).await;
+    meters::part(host, resource, Part::Complete, completing.elapsed());
+    match completed {
         Some((completed, whole)) => {
+            let outcome = match (panicked, failed) {
+                (true, _) => Outcome::Panicked,
+                (false, true) => Outcome::Failed,
+                (false, false) => Outcome::Succeeded,
+            };
+            meters::ended(host, resource, outcome, Some(began.elapsed()));
             add(&host.counters.runs);
             if failed {
                 add(&host.counters.failures);
@@ -94,6 +107,7 @@ async fn dispatch(
 
 fn lost(host: &Host, claim: &Claim) {
     add(&host.counters.leases_lost);
+    meters::ended(host, &claim.object.key.resource, Outcome::LeaseLost, None);
     tracing::info!(object = %claim.object.key, epoch = claim.epoch, "the lease was lost: the result is dropped");
 }
 

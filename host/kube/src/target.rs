@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use crate::classify::{Asked, classify, missing};
 use crate::error::step;
 use crate::kubeconfig::{parse, refuse};
+use crate::meters;
 use crate::transport::{self, Token};
 use crate::{Error, Reference};
 
@@ -292,6 +293,7 @@ impl Target {
             Ok(request) => request,
             Err(error) => return Err(self.told(step, reference, error)),
         };
+        let call = meters::Call::start(request.method());
         let answer = tokio::time::timeout(DEADLINE, async {
             let _slot = self.inner.slots.acquire().await.expect("the semaphore is never closed");
             let mut text = String::new();
@@ -300,7 +302,9 @@ impl Target {
             Ok(text)
         });
         let late = |_| Error::Timeout { step: step.to_owned(), server: self.inner.server.clone(), after: DEADLINE };
-        answer.await.map_err(late)
+        let answer = answer.await;
+        call.answered(answer.as_ref().ok());
+        answer.map_err(late)
     }
 
     /// Translates an answer that is an error; forgets discovery where it was wrong.

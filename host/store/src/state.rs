@@ -78,6 +78,11 @@ impl State {
         self.keys.len()
     }
 
+    /// How many there are of each collection.
+    pub(crate) fn counts(&self) -> Vec<(Resource, usize)> {
+        self.objects.iter().map(|(resource, objects)| (resource.clone(), objects.len())).collect()
+    }
+
     pub(crate) fn key_of(&self, uid: &str) -> Option<&Key> {
         self.uids.get(uid)
     }

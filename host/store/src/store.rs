@@ -12,7 +12,7 @@ use crate::layer::Step;
 use crate::queue::{self, QueueStats};
 use crate::shares::Shares;
 use crate::sqlite::{Engine, Request};
-use crate::types::{Class, Edge, Key, List, ListQuery, Object, Op, Scope};
+use crate::types::{Class, Edge, Key, List, ListQuery, Object, Op, Resource, Scope};
 use crate::watch::Watch;
 use crate::work::{Claim, Completed, Completion, InventoryEntry};
 
@@ -182,6 +182,11 @@ impl Store {
     /// Forgets the change log up to a resourceVersion. It is also kept at the configured length by itself.
     pub async fn compact(&self, upto: u64) -> Result<(), Error> {
         self.ask(|reply| Request::Compact(upto, reply)).await
+    }
+
+    /// How many objects each collection has.
+    pub fn counts(&self) -> Vec<(Resource, usize)> {
+        self.engine.read().counts()
     }
 
     /// How many transactions were committed since the store was opened: writes per commit is the size of the groups.

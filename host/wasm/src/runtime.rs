@@ -13,6 +13,7 @@ use wasmtime::{Engine, Store, Trap, WasmBacktrace};
 use crate::compile::{Compiler, Compiling};
 use crate::contract::{Descriptor, Reconciler, ReconcilerPre};
 use crate::imports::{Exceeded, NoCapabilities, Run, TABLE_MAX};
+use crate::meters;
 use crate::turns::{Lane, Ticker};
 use crate::weigh::Weigh;
 use crate::{Answer, Capabilities, Entry, Grants, Limits, Problem, Request, RunError, answer, engine, load};
@@ -199,6 +200,7 @@ impl Shared {
         let Ok(_place) = self.places.acquire().await else {
             return (Err(RunError::Host("the runtime is closed".into())), Usage::default());
         };
+        let _counted = meters::Instance::new();
         let began = Instant::now();
         let deadline = began + self.limits.wall;
         let mut store = Store::new(&self.engine, Run::new(capabilities, self.limits.clone(), moment.now, moment.seed));
@@ -231,6 +233,7 @@ impl Shared {
             Ok(Err(panic)) => Err(RunError::Host(panic_message(panic.as_ref()))),
             Err(_elapsed) => Err(RunError::Deadline { limit: self.limits.wall }),
         };
+        meters::ended(&usage, result.as_ref().err());
         (result, usage)
     }
 

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use super::read::page;
 use super::{in_version, parse};
 use crate::accept::{self, Output};
+use crate::meters::Stream;
 use crate::registry::Kind;
 use crate::router::{App, Call};
 use crate::selector::Filter;
@@ -85,6 +86,7 @@ pub(crate) async fn watch(app: &Arc<App>, call: Call) -> ApiResult<Response> {
         deadline: Instant::now() + timeout,
         stopped: app.stopped.clone(),
         over: false,
+        counted: Stream::start(&call.kind, call.namespace.is_some()),
     };
     // The first piece is sent at once, empty or not: the client sees the response begin.
     let first = stream::once(async move { Ok::<_, std::convert::Infallible>(Bytes::from(first)) });
@@ -123,6 +125,8 @@ struct Follower {
     deadline: Instant,
     stopped: tokio::sync::watch::Receiver<bool>,
     over: bool,
+    /// Ends with the stream.
+    counted: Stream,
 }
 
 impl Follower {
@@ -172,7 +176,10 @@ impl Follower {
             None => return Vec::new(),
         };
         match self.form.event(name, &change.object) {
-            Ok(event) => event,
+            Ok(event) => {
+                self.counted.sent();
+                event
+            }
             Err(error) => self.failed(&error),
         }
     }

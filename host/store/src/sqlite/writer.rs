@@ -16,6 +16,7 @@ use crate::blob::BlobWrite;
 use crate::error::Error;
 use crate::group::{Group, Lease, Picked};
 use crate::layer::{Layer, Step};
+use crate::meters;
 use crate::queue;
 use crate::shares::Shares;
 use crate::types::{Class, Object, Resource};
@@ -113,17 +114,19 @@ impl Writer {
     }
 
     async fn serve(&mut self, requests: Vec<Request>) {
+        let asked = requests.len();
         let committed = match self.refresh().await {
             // Memory is wrong, but what is decided on it is only thrown away: this is how everybody gets an answer.
             Err(error) => Err((self.decide(requests).1, error.to_string())),
             Ok(()) => {
                 let (layer, answers) = self.decide(requests);
-                match self.commit(&layer).await {
+                match self.commit(&layer, asked).await {
                     Ok(()) => {
                         self.publish(layer);
                         Ok(answers)
                     }
                     Err(error) => {
+                        meters::commit_failed();
                         tracing::error!(%error, "a transaction failed; nothing of it was written");
                         self.stale = true;
                         if let Err(error) = self.refresh().await {
@@ -183,7 +186,7 @@ impl Writer {
         (layer, answers)
     }
 
-    async fn commit(&mut self, layer: &Layer) -> Result<(), sqlx::Error> {
+    async fn commit(&mut self, layer: &Layer, requests: usize) -> Result<(), sqlx::Error> {
         let work: Vec<_> = {
             let mut queue = self.engine.queue();
             let ids = queue.take_dirty();
@@ -193,10 +196,12 @@ impl Writer {
             return Ok(());
         }
         let sealing = Sealing { crypt: &self.engine.crypt, encrypted: &self.encrypted };
+        let began = Instant::now();
         sqlx::query("begin immediate").execute(&mut self.conn).await?;
         rows::write(&mut self.conn, layer, work, &sealing).await?;
         sqlx::query("commit").execute(&mut self.conn).await?;
         self.engine.commits.fetch_add(1, Ordering::Relaxed);
+        meters::committed(requests, began.elapsed());
         Ok(())
     }
 

@@ -1,0 +1,99 @@
+//! What this crate counts. Labels are bounded: plugins and kinds that are there, never names of objects.
+
+use std::time::{Duration, Instant};
+
+use metrics::{Label, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use threeport_store::Resource;
+
+use crate::host::Host;
+
+const RUNS: &str = "threeport_runs_total";
+const RUN: &str = "threeport_run_duration_seconds";
+const PART: &str = "threeport_run_part_duration_seconds";
+const WAIT: &str = "threeport_run_wait_seconds";
+const CLAIM: &str = "threeport_claim_duration_seconds";
+const RUNNING: &str = "threeport_runs_running";
+const TARGET_WATCHES: &str = "threeport_target_watches";
+const SLOTS: &str = "threeport_run_slots";
+
+/// Says what the meters mean; once, after the recorder is set.
+pub fn describe_meters() {
+    threeport_kube::describe_meters();
+    describe_counter!(RUNS, "Runs by how they ended: succeeded, failed, panicked, lease_lost");
+    describe_histogram!(RUN, Unit::Seconds, "Time from claimed to completed");
+    describe_histogram!(PART, Unit::Seconds, "Parts of a run: observe, plugin, apply, complete");
+    describe_histogram!(WAIT, Unit::Seconds, "Time from due to claimed");
+    describe_histogram!(CLAIM, Unit::Seconds, "Time to claim what is due, for as many objects as there was room for");
+    describe_gauge!(RUNNING, "Runs under way");
+    describe_gauge!(TARGET_WATCHES, "Watches on targets");
+    describe_gauge!(SLOTS, "Runs that may be under way at a time");
+}
+
+/// A part of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Part {
+    Observe,
+    Plugin,
+    Apply,
+    Complete,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Outcome {
+    Succeeded,
+    Failed,
+    Panicked,
+    LeaseLost,
+}
+
+fn labels(host: &Host, resource: &Resource) -> Vec<Label> {
+    let plugin = host.kinds.get(resource).map(|kind| kind.plugin.to_string()).unwrap_or_default();
+    vec![
+        Label::new("plugin", plugin),
+        Label::new("group", metrics::SharedString::from(resource.group.clone())),
+        Label::new("resource", metrics::SharedString::from(resource.plural.clone())),
+    ]
+}
+
+pub(crate) fn claimed(host: &Host, resource: &Resource, waited: Duration) {
+    histogram!(WAIT, labels(host, resource)).record(waited);
+}
+
+pub(crate) fn claiming(began: Instant) {
+    histogram!(CLAIM).record(began.elapsed());
+}
+
+pub(crate) fn part(host: &Host, resource: &Resource, part: Part, took: Duration) {
+    let mut labels = labels(host, resource);
+    let name = match part {
+        Part::Observe => "observe",
+        Part::Plugin => "plugin",
+        Part::Apply => "apply",
+        Part::Complete => "complete",
+    };
+    labels.push(Label::from_static_parts("part", name));
+    histogram!(PART, labels).record(took);
+}
+
+pub(crate) fn ended(host: &Host, resource: &Resource, outcome: Outcome, took: Option<Duration>) {
+    let mut labels = labels(host, resource);
+    if let Some(took) = took {
+        histogram!(RUN, labels.clone()).record(took);
+    }
+    let name = match outcome {
+        Outcome::Succeeded => "succeeded",
+        Outcome::Failed => "failed",
+        Outcome::Panicked => "panicked",
+        Outcome::LeaseLost => "lease_lost",
+    };
+    labels.push(Label::from_static_parts("outcome", name));
+    counter!(RUNS, labels).increment(1);
+}
+
+/// Of this moment: asked for by whoever reads the meters.
+pub(crate) fn sample(running: usize, slots: usize, watches: usize) {
+    gauge!(RUNNING).set(running as f64);
+    gauge!(TARGET_WATCHES).set(watches as f64);
+    gauge!(SLOTS).set(slots as f64);
+}

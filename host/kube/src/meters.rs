@@ -1,0 +1,45 @@
+//! What this crate counts: calls to targets. Labels are bounded; which target it was is in the spans.
+
+use std::time::{Duration, Instant};
+
+use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+
+const REQUESTS: &str = "threeport_target_requests_total";
+const DURATION: &str = "threeport_target_request_duration_seconds";
+
+/// Says what the meters mean; once, after the recorder is set.
+pub fn describe_meters() {
+    describe_counter!(
+        REQUESTS,
+        "Calls to targets by method and HTTP status; error: no answer came, timeout: none in time"
+    );
+    describe_histogram!(
+        DURATION,
+        Unit::Seconds,
+        "Time until a target has answered, waiting for a free connection included"
+    );
+}
+
+/// One call on its way.
+pub(crate) struct Call {
+    method: String,
+    began: Instant,
+}
+
+impl Call {
+    pub(crate) fn start(method: &http::Method) -> Self {
+        Self { method: method.to_string(), began: Instant::now() }
+    }
+
+    pub(crate) fn answered<T>(self, answer: Option<&Result<T, kube::Error>>) {
+        let code = match answer {
+            None => "timeout".to_owned(),
+            Some(Ok(_)) => "2xx".to_owned(),
+            Some(Err(kube::Error::Api(status))) => status.code.to_string(),
+            Some(Err(_)) => "error".to_owned(),
+        };
+        let took: Duration = self.began.elapsed();
+        histogram!(DURATION, "method" => self.method.clone()).record(took);
+        counter!(REQUESTS, "method" => self.method, "code" => code).increment(1);
+    }
+}

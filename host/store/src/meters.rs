@@ -1,0 +1,25 @@
+//! What this crate counts. Names and meanings are a promise to dashboards: see `docs/operating.md`.
+
+use std::time::Duration;
+
+use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+
+const COMMIT: &str = "threeport_store_commit_duration_seconds";
+const GROUP: &str = "threeport_store_commit_group_size";
+const FAILED: &str = "threeport_store_commit_failures_total";
+
+/// Says what the meters mean; once, after the recorder is set.
+pub fn describe_meters() {
+    describe_histogram!(COMMIT, Unit::Seconds, "Time to write one group of requests to disk, the sync included");
+    describe_histogram!(GROUP, "Requests that were written in one transaction");
+    describe_counter!(FAILED, "Transactions that failed; nothing of them was written");
+}
+
+pub(crate) fn committed(requests: usize, took: Duration) {
+    histogram!(COMMIT).record(took);
+    histogram!(GROUP).record(requests as f64);
+}
+
+pub(crate) fn commit_failed() {
+    counter!(FAILED).increment(1);
+}
