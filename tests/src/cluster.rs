@@ -17,15 +17,32 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// The cluster.
+    ///
+    /// # Errors
+    /// When `tests/run` did not say where it is.
+    pub fn connect() -> Result<Self> {
+        let kubeconfig = crate::tool("LOCALKUBE_KUBECONFIG")?;
+        let kubectl = Kubectl::new(&kubeconfig)?;
+        Ok(Self { kubeconfig, kubectl })
+    }
+
     /// The cluster, with a new namespace `name` in it.
     ///
     /// # Errors
     /// When it is not up.
     pub fn with_namespace(name: &str) -> Result<Self> {
-        let kubeconfig = crate::tool("LOCALKUBE_KUBECONFIG")?;
-        let kubectl = Kubectl::new(&kubeconfig)?;
-        kubectl.run(&["create", "namespace", name])?;
-        Ok(Self { kubeconfig, kubectl })
+        let cluster = Self::connect()?;
+        cluster.kubectl.run(&["create", "namespace", name])?;
+        Ok(cluster)
+    }
+
+    /// A kube-rs client for it.
+    ///
+    /// # Errors
+    /// When the kubeconfig cannot be used.
+    pub async fn client(&self) -> Result<kube::Client> {
+        crate::client(&self.kubeconfig).await
     }
 
     /// Makes an image `name` whose page says `text` (busybox httpd on port 8080) and imports it into the cluster. With `delay`, the server starts

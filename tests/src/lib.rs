@@ -8,7 +8,7 @@ mod proxy;
 mod server;
 mod wait;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -33,6 +33,17 @@ pub fn tool(variable: &str) -> Result<PathBuf> {
         path.display()
     );
     Ok(path)
+}
+
+/// A kube-rs client for whatever a kubeconfig names.
+///
+/// # Errors
+/// When the kubeconfig cannot be used.
+pub async fn client(kubeconfig: &Path) -> Result<kube::Client> {
+    let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).context("read the kubeconfig")?;
+    let options = kube::config::KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.context("use the kubeconfig")?;
+    kube::Client::try_from(config).context("make a client")
 }
 
 /// A plugin or hostile guest, as `plugins/build` left it.

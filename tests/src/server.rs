@@ -104,11 +104,7 @@ impl Server {
     /// # Errors
     /// When the kubeconfig cannot be used.
     pub async fn client(&self) -> Result<kube::Client> {
-        let kubeconfig = kube::config::Kubeconfig::read_from(self.kubeconfig()).context("read the kubeconfig")?;
-        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default())
-            .await
-            .context("use the kubeconfig")?;
-        kube::Client::try_from(config).context("make a client")
+        crate::client(&self.kubeconfig()).await
     }
 
     /// Runs `threeport ARGS` against it; gives exit code 0's output or fails with stderr.
