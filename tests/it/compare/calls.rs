@@ -116,7 +116,12 @@ impl Caller {
         let status = response.status().as_u16();
         let warnings = response.headers().get_all("warning").iter();
         let warnings = warnings.filter_map(|text| text.to_str().ok()).map(str::to_owned).collect();
-        let bytes = response.into_body().collect().await.context("the answer's body")?.to_bytes();
+        let body = tokio::time::timeout(SOON, response.into_body().collect()).await;
+        // An answer without an end is told as the difference it is.
+        let Ok(body) = body else {
+            return Ok(Answer { status, body: Value::from("the answer does not end"), warnings, events: Vec::new() });
+        };
+        let bytes = body.context("the answer's body")?.to_bytes();
         // Each run has its own namespace, and it is in many messages.
         let text = String::from_utf8_lossy(&bytes).replace(&self.saved["ns"], "NAMESPACE");
         let (body, events) = if path.contains("watch=true") && status == 200 {
