@@ -112,7 +112,11 @@ impl Caller {
             request = request.header("content-type", call.content_type.as_deref().unwrap_or("application/json"));
         }
         let request = request.body(Body::from(body.into_bytes())).context("a request")?;
-        let response = self.client.send(request).await.context("an answer")?;
+        let Ok(response) = tokio::time::timeout(SOON, self.client.send(request)).await else {
+            let body = Value::from("there is no answer");
+            return Ok(Answer { status: 0, body, warnings: Vec::new(), events: Vec::new() });
+        };
+        let response = response.context("an answer")?;
         let status = response.status().as_u16();
         let warnings = response.headers().get_all("warning").iter();
         let warnings = warnings.filter_map(|text| text.to_str().ok()).map(str::to_owned).collect();
