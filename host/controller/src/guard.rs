@@ -20,10 +20,12 @@ pub(crate) fn settled(items: &[Item], inventory: &[InventoryEntry]) -> bool {
 
 /// Why this plan is not carried out unless somebody asked for it.
 pub(crate) fn held(items: &[Item], seen: &[Seen], same_plugin: bool) -> Option<Trouble> {
-    let wanted: HashSet<Identity> = items.iter().map(Item::identity).collect();
     let had: Vec<&Seen> = seen.iter().filter(|seen| !seen.state.hash.is_empty()).collect();
-    let kept = had.iter().any(|seen| wanted.contains(&identity(&seen.entry.target, &seen.reference)));
-    if kept || had.len() < MASS {
+    if had.len() < MASS {
+        return None;
+    }
+    let wanted: HashSet<Identity> = items.iter().map(Item::identity).collect();
+    if had.iter().any(|seen| wanted.contains(&identity(&seen.entry.target, &seen.reference))) {
         return None;
     }
     let some: Vec<String> = had.iter().take(3).map(|seen| seen.reference.to_string()).collect();

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use threeport_kube::group;
 use threeport_store::{Key, Resource};
 use threeport_wasm::ObjectRef;
-
-use crate::stages::group;
 
 /// Annotation of a CustomResourceDefinition: the Plugin that reconciles its kind.
 pub const PLUGIN_ANNOTATION: &str = "threeport.dev/plugin";

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use metrics::{Label, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Label, SharedString, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 use threeport_store::Resource;
 
 use crate::host::Host;
@@ -48,11 +50,11 @@ pub(crate) enum Outcome {
 }
 
 fn labels(host: &Host, resource: &Resource) -> Vec<Label> {
-    let plugin = host.kinds.get(resource).map(|kind| kind.plugin.to_string()).unwrap_or_default();
+    let plugin = host.kinds.get(resource).map(|kind| SharedString::from(kind.plugin.clone()));
     vec![
-        Label::new("plugin", plugin),
-        Label::new("group", metrics::SharedString::from(resource.group.clone())),
-        Label::new("resource", metrics::SharedString::from(resource.plural.clone())),
+        Label::new("plugin", plugin.unwrap_or_default()),
+        Label::new("group", SharedString::from(resource.group.clone())),
+        Label::new("resource", SharedString::from(resource.plural.clone())),
     ]
 }
 

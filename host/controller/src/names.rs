@@ -1,8 +1,6 @@
 //! Names that Kubernetes takes: checked before anything is written down that could never be there.
 
-use threeport_kube::Reference;
-
-use crate::stages::group;
+use threeport_kube::{Reference, group};
 
 const NAME: usize = 253;
 const LABEL: usize = 63;

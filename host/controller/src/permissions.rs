@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use threeport_kube::{Permission, Place};
-use threeport_wasm::{Grants, KubernetesRule, Verb};
+use threeport_wasm::{Grants, KubernetesRule, Verb, lists};
 
 use crate::tenants::{Access, SYSTEM_NAMESPACE};
 
@@ -11,19 +11,19 @@ use crate::tenants::{Access, SYSTEM_NAMESPACE};
 pub(crate) fn permissions(grants: &Grants, access: &Access) -> Vec<Permission> {
     let mut all = Vec::new();
     for rule in &grants.kubernetes {
-        let names = rule.names.clone().filter(|names| !any(names));
+        let names = rule.names.clone().filter(|names| !lists(names, "*"));
         let namespaces = rule.namespaces.as_deref().unwrap_or_default();
         let (groups, kinds) = (rule.api_groups.clone(), rule.kinds.clone());
         let verbs = verbs(&rule.verbs, names.is_some());
         let allowed = if access.everything { namespaces.to_vec() } else { common(namespaces, &access.namespaces) };
-        let place = if any(&allowed) {
+        let place = if lists(&allowed, "*") {
             Place::AllNamespaces
         } else {
             Place::Namespaces(allowed.into_iter().filter(|name| name != SYSTEM_NAMESPACE).collect())
         };
         all.push(Permission { groups, kinds, verbs, names, place });
         // What has no namespace is granted only with all namespaces.
-        if any(namespaces) {
+        if lists(namespaces, "*") {
             all.extend(cluster_scoped(rule, access));
         }
     }
@@ -40,7 +40,7 @@ pub(crate) fn permissions(grants: &Grants, access: &Access) -> Vec<Permission> {
 
 fn cluster_scoped(rule: &KubernetesRule, access: &Access) -> Vec<Permission> {
     let place = Place::Cluster;
-    let names = rule.names.clone().filter(|names| !any(names));
+    let names = rule.names.clone().filter(|names| !lists(names, "*"));
     if access.everything {
         let verbs = verbs(&rule.verbs, names.is_some());
         return vec![Permission { groups: rule.api_groups.clone(), kinds: rule.kinds.clone(), verbs, names, place }];
@@ -49,7 +49,7 @@ fn cluster_scoped(rule: &KubernetesRule, access: &Access) -> Vec<Permission> {
         .cluster_scoped
         .iter()
         .map(|allowed| {
-            let names = match (names.as_deref(), allowed.names.as_deref().filter(|names| !any(names))) {
+            let names = match (names.as_deref(), allowed.names.as_deref().filter(|names| !lists(names, "*"))) {
                 (Some(mine), Some(theirs)) => Some(common(mine, theirs)),
                 (one, other) => one.or(other).map(<[String]>::to_vec),
             };
@@ -63,8 +63,7 @@ fn cluster_scoped(rule: &KubernetesRule, access: &Access) -> Vec<Permission> {
             }
         })
         .collect();
-    let has = |list: &[String], item: &str| list.iter().any(|mine| mine == "*" || mine == item);
-    if has(&rule.api_groups, "") && has(&rule.kinds, "Namespace") {
+    if lists(&rule.api_groups, "") && lists(&rule.kinds, "Namespace") {
         let named: Vec<String> = access.namespaces.iter().filter(|name| *name != "*").cloned().collect();
         let named = names.as_deref().map_or_else(|| named.clone(), |names| common(names, &named));
         all.push(Permission {
@@ -78,13 +77,9 @@ fn cluster_scoped(rule: &KubernetesRule, access: &Access) -> Vec<Permission> {
     all
 }
 
-fn any(list: &[String]) -> bool {
-    list.iter().any(|item| item == "*")
-}
-
 /// What is in both, where `*` is everything.
 fn common(one: &[String], other: &[String]) -> Vec<String> {
-    match (any(one), any(other)) {
+    match (lists(one, "*"), lists(other, "*")) {
         (true, _) => other.to_vec(),
         (_, true) => one.to_vec(),
         _ => one.iter().filter(|item| other.contains(item)).cloned().collect(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
-use threeport_kube::Reference;
+use threeport_kube::{Reference, group};
 use threeport_store::{MAX_DEPTH, deeper_than};
 use threeport_wasm::{Condition, Manifest, Next, Plan, Verb, Watch};
 
@@ -11,7 +11,7 @@ use crate::carried::{Link, WatchRecord};
 use crate::names;
 use crate::redact::{Redactor, digest, is_secret};
 use crate::scope::Scope;
-use crate::stages::{group, stage};
+use crate::stages::stage;
 use crate::tenants::Options;
 
 const MANIFESTS: usize = 1000;

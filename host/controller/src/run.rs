@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 use threeport_kube::{Owner, WatchScope};
 use threeport_store::{Claim, InventoryEntry};
-use threeport_wasm::{Condition, Entry, Failure, Next, Plan, Plugin};
+use threeport_wasm::{Condition, Entry, Failure, Next, ObjectRef, Plan, Plugin};
 
 use crate::abandon::{self, Abandoned};
 use crate::act::{Actor, Outcome};
@@ -79,17 +79,15 @@ pub(crate) async fn run(host: &Host, claim: &Claim, lease: &Lease, body: &Value)
         Ok(found) => found,
         Err(bad) => return Err(Trouble::stalled("ReferenceInvalid", bad.to_string()).into()),
     };
-    for target in found.iter().filter(|found| found.role == "target").flat_map(|found| &found.references) {
-        scope.refer(target);
-    }
+    referred(&found).for_each(|target| scope.refer(target));
     let targets = targets(claim, &found);
-    allow(host, &mut scope, targets.clone()).await?;
+    allow(host, &mut scope, &targets).await?;
     let carried = Carried::read(&claim.carried);
     let wishes = Wishes::of(body)?;
     let inventory: &[InventoryEntry] = if deleting { &claim.inventory } else { &[] };
     let abandoned = Abandoned::of(host, deleting && wishes.abandon, inventory).await?;
     let run = Run { host, claim, lease, kind: &kind, body, carried, deleting, own, wishes, abandoned };
-    let mut report = run.go(plugin, scope.clone(), found).await?;
+    let mut report = run.go(plugin, &scope, found).await?;
     if report.finished {
         report.notes.extend(leave::own(host, claim, &run.own, run.abandoned.all).await?);
         leave::targets(host, claim, &scope, targets).await;
@@ -102,21 +100,27 @@ fn own_name(body: &Value) -> String {
     target_name(&request::reference(body))
 }
 
+/// The targets that an object refers to.
+fn referred(found: &[request::Found]) -> impl Iterator<Item = &ObjectRef> {
+    found.iter().filter(|found| found.role == "target").flat_map(|found| &found.references)
+}
+
 /// The targets that an object has to do with.
 fn targets(claim: &Claim, found: &[request::Found]) -> BTreeSet<String> {
-    let referred = found.iter().filter(|found| found.role == "target").flat_map(|found| &found.references);
-    let mut names: BTreeSet<String> = referred.map(target_name).collect();
+    let mut names: BTreeSet<String> = referred(found).map(target_name).collect();
     names.extend(claim.inventory.iter().map(|entry| entry.target.clone()));
     names
 }
 
 /// Finds out what the object's namespace may do on each target that the object has to do with.
-async fn allow(host: &Host, scope: &mut Scope, mut targets: BTreeSet<String>) -> Result<(), Stop> {
-    targets.remove(scope.own());
+async fn allow(host: &Host, scope: &mut Scope, targets: &BTreeSet<String>) -> Result<(), Stop> {
     for name in targets {
-        let access = host.targets.access(&name, scope.namespace()).await;
+        if name == scope.own() {
+            continue;
+        }
+        let access = host.targets.access(name, scope.namespace()).await;
         if let Some(access) = access.map_err(|error| error.trouble())? {
-            scope.may(name, access);
+            scope.may(name.clone(), access);
         }
     }
     Ok(())
@@ -152,8 +156,8 @@ impl Run<'_> {
         meters::part(self.host, &self.claim.object.key.resource, part, began.elapsed());
     }
 
-    async fn go(&self, plugin: Arc<Plugin>, scope: Scope, found: Vec<request::Found>) -> Result<Report, Stop> {
-        let mut reach = Reach::new(self.host, &self.own, self.carried.connection.clone(), &scope);
+    async fn go(&self, plugin: Arc<Plugin>, scope: &Scope, found: Vec<request::Found>) -> Result<Report, Stop> {
+        let mut reach = Reach::new(self.host, &self.own, self.carried.connection.clone(), scope);
         let began = Instant::now();
         let seen = reach.observe(&self.claim.inventory).await?;
         self.took(Part::Observe, began);
@@ -164,7 +168,7 @@ impl Run<'_> {
         let given_up = |seen: &Seen| matches!(seen.sight, Sight::Away(_)) && self.abandoned.covers(&seen.entry.target);
         if self.abandoned.all || seen.iter().any(given_up) {
             // What the plugin would say of a target that is gone for good is of no use: all that can be removed is.
-            let report = self.accept(&plugin, &scope, &mut reach, seen, plan::nothing()).await;
+            let report = self.accept(&plugin, scope, &mut reach, seen, plan::nothing()).await;
             self.watch(&mut reach, report.as_ref().ok()).await;
             return report;
         }
@@ -198,7 +202,7 @@ impl Run<'_> {
             Ok(answered) => answered,
         };
         let report = match answered {
-            Ok(plan) => self.accept(&plugin, &scope, &mut reach, seen, plan).await,
+            Ok(plan) => self.accept(&plugin, scope, &mut reach, seen, plan).await,
             Err(failure) if self.deleting && self.claim.inventory.is_empty() => {
                 let problem = failure.problem;
                 let reason = if reason_like(&problem.code) { problem.code.as_str() } else { "PluginFailed" };
@@ -207,7 +211,7 @@ impl Run<'_> {
             Err(failure) => match away {
                 // What a plugin cannot do without the object's own target says less than that this is away.
                 Some(away) => Ok(Report::trouble(&away)),
-                None => self.failed(&plugin, &scope, failure).map_err(|refused| refusal(&refused).into()),
+                None => self.failed(&plugin, scope, failure).map_err(|refused| refusal(&refused).into()),
             },
         };
         self.watch(&mut reach, report.as_ref().ok()).await;
@@ -246,7 +250,7 @@ impl Run<'_> {
         let asked =
             self.deleting || self.wishes.allow_prune || self.carried.settled != Some(conditions::generation(self.body));
         let same_plugin = plugin.digest == self.carried.plugin;
-        if let Some(held) = guard::held(&checked.items, &seen, same_plugin).filter(|_| !asked) {
+        if !asked && let Some(held) = guard::held(&checked.items, &seen, same_plugin) {
             return Err(held.into());
         }
         let mut actor = Actor {

@@ -1,5 +1,7 @@
 //! Order of application, by kind. Removal goes the other way round.
 
+use threeport_kube::group;
+
 /// CustomResourceDefinitions: nothing of their kinds is accepted before.
 pub(crate) const DEFINITIONS: i32 = 0;
 /// Namespaces and the classes that others name.
@@ -12,11 +14,6 @@ pub(crate) const WORKLOADS: i32 = 3;
 pub(crate) const CUSTOM: i32 = 4;
 /// Admission and aggregation, last: without a ready backend they block everything.
 pub(crate) const ADMISSION: i32 = 5;
-
-/// Group of an apiVersion; empty for core.
-pub(crate) fn group(api_version: &str) -> &str {
-    api_version.split_once('/').map_or("", |(group, _)| group)
-}
 
 /// Stage of an object of this kind.
 pub(crate) fn stage(api_version: &str, kind: &str) -> i32 {

@@ -11,7 +11,7 @@
 //! Without an entry, the namespace that the target object is in may use the one of the same name, and no other may use anything.
 
 use serde::{Deserialize, Serialize};
-use threeport_wasm::Verb;
+use threeport_wasm::{Verb, lists};
 
 /// Namespace of ours on targets. Nobody's plan reaches into it: it holds the identities that plans are carried out with.
 pub(crate) use threeport_kube::SYSTEM_NAMESPACE;
@@ -197,16 +197,15 @@ impl Access {
     }
 
     fn all(&self) -> bool {
-        self.namespaces.iter().any(|mine| mine == "*")
+        lists(&self.namespaces, "*")
     }
 
     fn rules(&self, verb: Verb, api_version: &str, kind: &str, name: Option<&str>) -> bool {
-        let has = |list: &[String], value: &str| list.iter().any(|item| item == "*" || item == value);
         self.cluster_scoped.iter().any(|rule| {
-            has(&rule.api_groups, crate::stages::group(api_version))
-                && has(&rule.kinds, kind)
+            lists(&rule.api_groups, threeport_kube::group(api_version))
+                && lists(&rule.kinds, kind)
                 && rule.verbs.contains(&verb)
-                && rule.names.as_ref().is_none_or(|names| name.is_some_and(|name| has(names, name)))
+                && rule.names.as_ref().is_none_or(|names| name.is_some_and(|name| lists(names, name)))
         })
     }
 }

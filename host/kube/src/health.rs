@@ -87,7 +87,7 @@ fn health_at(live: &Value, now: Timestamp) -> Health {
     if let Some(reconciling) = condition(live, "Reconciling").filter(|c| c["status"] == "True") {
         return progress(said(reconciling));
     }
-    let group = live["apiVersion"].as_str().unwrap_or_default().split_once('/').map_or("", |(group, _)| group);
+    let group = crate::group(live["apiVersion"].as_str().unwrap_or_default());
     match (group, live["kind"].as_str().unwrap_or_default()) {
         ("apps", "Deployment") => deployment(live),
         ("apps", "StatefulSet") => stateful_set(live),

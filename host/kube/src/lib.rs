@@ -92,6 +92,11 @@ pub struct Owner {
     pub epoch: u64,
 }
 
+/// Group of an apiVersion; empty for core.
+pub fn group(api_version: &str) -> &str {
+    api_version.split_once('/').map_or("", |(group, _)| group)
+}
+
 /// How to apply one manifest.
 #[derive(Clone, Debug, Default)]
 pub struct ApplyOptions {

@@ -7,7 +7,7 @@ use crate::apply::{ATTEMPTS, Sending};
 use crate::error::step;
 use crate::mark::{Mark, at, other_owner, shared_by};
 use crate::target::Served;
-use crate::{Error, Owner, Reference, Removed, Target};
+use crate::{Error, Owner, Reference, Removed, Target, group};
 
 impl Target {
     /// Removes an object that `owner` applied. The deletion is bound to the object that was checked.
@@ -98,7 +98,7 @@ impl Target {
 
 /// Kubernetes' own kinds that own pods. Custom resources are left to their controllers, which order their own removal.
 fn owns_pods(reference: &Reference) -> bool {
-    match reference.api_version.split_once('/').map_or("", |(group, _)| group) {
+    match group(&reference.api_version) {
         "apps" => matches!(reference.kind.as_str(), "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet"),
         "batch" => matches!(reference.kind.as_str(), "Job" | "CronJob"),
         "" => reference.kind == "ReplicationController",

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::rbac::{Permission, Place, Rule, Rules};
-use crate::{Error, Reference, Target};
+use crate::{Error, Reference, Target, group};
 
 impl Target {
     /// Permissions in the names that the target has for kinds. True: some kinds are not served.
@@ -27,7 +27,7 @@ impl Target {
             let mut served_kinds = BTreeSet::new();
             let mut by_group: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
             for api_version in versions {
-                let group = api_version.split_once('/').map_or("", |(group, _)| group);
+                let group = group(&api_version);
                 let kinds = self.kinds("look for kinds", &api_version).await?;
                 for (kind, served) in kinds.iter() {
                     let meant = permission.kinds.iter().any(|meant| meant == "*" || meant == kind);

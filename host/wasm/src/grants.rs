@@ -151,7 +151,7 @@ impl Grants {
     #[must_use]
     pub fn on_target(&self, target: &str) -> Self {
         let mut grants = self.clone();
-        grants.kubernetes.retain(|rule| rule.targets.as_ref().is_none_or(|targets| has(targets, target)));
+        grants.kubernetes.retain(|rule| rule.targets.as_ref().is_none_or(|targets| lists(targets, target)));
         grants
     }
 
@@ -169,11 +169,11 @@ impl Grants {
     ) -> Result<(), String> {
         let group = group(api_version);
         let allowed = self.kubernetes.iter().any(|rule| {
-            has(&rule.api_groups, group)
-                && has(&rule.kinds, kind)
+            lists(&rule.api_groups, group)
+                && lists(&rule.kinds, kind)
                 && rule.verbs.contains(&verb)
                 && in_scope(rule.namespaces.as_deref(), namespace)
-                && rule.names.as_ref().is_none_or(|names| name.is_some_and(|name| has(names, name)))
+                && rule.names.as_ref().is_none_or(|names| name.is_some_and(|name| lists(names, name)))
         });
         if allowed { Ok(()) } else { Err(missing("kubernetes", group, kind, verb, namespace)) }
     }
@@ -191,8 +191,8 @@ impl Grants {
     ) -> Result<(), String> {
         let group = group(api_version);
         let allowed = self.state.iter().any(|rule| {
-            has(&rule.api_groups, group)
-                && has(&rule.kinds, kind)
+            lists(&rule.api_groups, group)
+                && lists(&rule.kinds, kind)
                 && rule.verbs.contains(&verb)
                 && in_scope(rule.namespaces.as_deref(), namespace)
         });
@@ -208,8 +208,8 @@ impl Grants {
         for rule in &requested.kubernetes {
             for (group, kind, verb) in combinations(&rule.api_groups, &rule.kinds, &rule.verbs) {
                 let held = self.kubernetes.iter().any(|mine| {
-                    has(&mine.api_groups, group)
-                        && has(&mine.kinds, kind)
+                    lists(&mine.api_groups, group)
+                        && lists(&mine.kinds, kind)
                         && mine.verbs.contains(&verb)
                         && wide(mine.namespaces.as_deref(), rule.namespaces.as_deref(), false)
                         && wide(mine.names.as_deref(), rule.names.as_deref(), true)
@@ -229,8 +229,8 @@ impl Grants {
         for rule in &requested.state {
             for (group, kind, verb) in combinations(&rule.api_groups, &rule.kinds, &rule.verbs) {
                 let held = self.state.iter().any(|mine| {
-                    has(&mine.api_groups, group)
-                        && has(&mine.kinds, kind)
+                    lists(&mine.api_groups, group)
+                        && lists(&mine.kinds, kind)
                         && mine.verbs.contains(&verb)
                         && wide(mine.namespaces.as_deref(), rule.namespaces.as_deref(), false)
                 });
@@ -260,7 +260,8 @@ fn group(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
-fn has(list: &[String], value: &str) -> bool {
+/// Whether a list of a rule names a value. `*` in it is everything; `lists(list, "*")` asks for just that.
+pub fn lists(list: &[String], value: &str) -> bool {
     list.iter().any(|item| item == "*" || item == value)
 }
 
@@ -268,8 +269,8 @@ fn has(list: &[String], value: &str) -> bool {
 fn in_scope(rule: Option<&[String]>, namespace: Option<&str>) -> bool {
     let Some(rule) = rule else { return false };
     match namespace {
-        Some(namespace) => has(rule, namespace),
-        None => rule.iter().any(|item| item == "*"),
+        Some(namespace) => lists(rule, namespace),
+        None => lists(rule, "*"),
     }
 }
 
@@ -278,8 +279,8 @@ fn wide(mine: Option<&[String]>, theirs: Option<&[String]>, absent_is_all: bool)
     match (mine, theirs) {
         (None, None) => true,
         (None, Some(_)) => absent_is_all,
-        (Some(mine), None) => mine.iter().any(|item| item == "*"),
-        (Some(mine), Some(theirs)) => theirs.iter().all(|item| has(mine, item)),
+        (Some(mine), None) => lists(mine, "*"),
+        (Some(mine), Some(theirs)) => theirs.iter().all(|item| lists(mine, item)),
     }
 }
 

@@ -35,7 +35,7 @@ pub use contract::types::{
 };
 pub use contract::{Descriptor, Grant, Listing, Page, Query, Reference};
 pub use error::{LoadError, RunError};
-pub use grants::{Grants, KubernetesRule, StateRule, Verb};
+pub use grants::{Grants, KubernetesRule, StateRule, Verb, lists};
 pub use imports::ClusterHandle;
 pub use meters::describe_meters;
 pub use registry::Registry;

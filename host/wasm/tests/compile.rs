@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Empty, guest, request};
+use common::{Empty, guest, request, resident};
 use serde_json::json;
 use threeport_wasm::{CompileLimits, Compiling, Entry, Limits, LoadError, Plugin, Runtime, Worker};
 
@@ -152,12 +152,6 @@ async fn a_compile_bomb_is_stopped_and_harms_nobody() {
         assert!(files(dir.path()).is_empty(), "nothing of it stays");
         assert!(resident() < before + (300 << 20), "what compiling takes is not taken from the host");
     }
-}
-
-/// Bytes of this process in memory.
-fn resident() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Empty, guest, request};
+use common::{Empty, guest, request, resident};
 use serde_json::json;
 use threeport_wasm::{Entry, Limits, Plugin, Runtime};
 
@@ -85,10 +85,4 @@ async fn while_hostile_plugins_run_all_the_time_a_neighbour_and_the_hosts_memory
     assert!(at(99) < Duration::from_secs(1), "the neighbour's p99 was {:?}", at(99));
     assert!(peak < before + HOSTILE * (96 << 20), "{} MiB at most", mib(peak));
     assert!(after < before + (96 << 20), "{} MiB stay", mib(after));
-}
-
-/// Bytes of this process in memory.
-fn resident() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }

@@ -27,22 +27,7 @@ async fn a_plugin_that_does_its_worst_ends_as_a_condition_and_harms_nobody() {
     let world = World::tuned(|_, limits| limits.wall = Duration::from_millis(300)).await;
     world.serve("hostile", "hostile").await;
     world.serve("note", "note-v1").await;
-    let deeds = [
-        ("trap", "PluginTrapped"),
-        ("loop", "DeadlineExceeded"),
-        ("memory", "MemoryLimitExceeded"),
-        ("stack", "StackOverflow"),
-        ("calls", "HostCallLimitExceeded"),
-        ("bytes", "HostByteLimitExceeded"),
-        ("answer", "HostByteLimitExceeded"),
-        ("nonsense", "AnswerInvalid"),
-        ("events", "PlanInvalid"),
-        ("wide", "PlanInvalid"),
-        ("status", "PlanInvalid"),
-        ("conditions", "PlanInvalid"),
-        ("snoop", "Denied"),
-        ("spy", "Denied"),
-    ];
+    let deeds: [(&str, &str); 14] = include!("../../../../tests/components/hostile/deeds.rs");
     for (deed, reason) in deeds {
         world.put("hostiles", "a", deed, json!({"deed": deed})).await;
         let object = world.ready("hostiles", "a", deed, "False", reason).await;

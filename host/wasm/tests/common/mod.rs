@@ -18,6 +18,12 @@ pub fn guest(name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run plugins/build", path.display()))
 }
 
+/// Bytes of this process in memory.
+pub fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
 /// A request for an object of the test kinds.
 pub fn request(kind: &str, spec: serde_json::Value) -> Request {
     let reference = ObjectRef {
