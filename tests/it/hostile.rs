@@ -8,25 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use threeport_tests::{Server, condition, eventually, guest};
 
-const DEEDS: [(&str, &str); 17] = [
-    ("loop", "DeadlineExceeded"),
-    ("memory", "MemoryLimitExceeded"),
-    ("trap", "PluginTrapped"),
-    ("stack", "StackOverflow"),
-    ("calls", "HostCallLimitExceeded"),
-    ("bytes", "HostByteLimitExceeded"),
-    ("answer", "HostByteLimitExceeded"),
-    ("nonsense", "AnswerInvalid"),
-    ("events", "PlanInvalid"),
-    ("wide", "PlanInvalid"),
-    ("status", "PlanInvalid"),
-    ("conditions", "PlanInvalid"),
-    ("snoop", "Denied"),
-    ("spy", "Denied"),
-    ("logs", "Loud"),
-    ("none", "Tame"),
-    ("unheard-of", "InvalidSpec"),
-];
+const REFUSED: [(&str, &str); 14] = include!("../components/hostile/deeds.rs");
+/// What is allowed, or never gets to the plugin.
+const OTHER: [(&str, &str); 3] = [("logs", "Loud"), ("none", "Tame"), ("unheard-of", "InvalidSpec")];
+
+fn deeds() -> impl Iterator<Item = (&'static str, &'static str)> {
+    REFUSED.into_iter().chain(OTHER)
+}
 
 /// Resident memory of the server in MiB.
 fn resident(server: &Server) -> Result<usize> {
@@ -61,9 +49,9 @@ async fn hostile_plugins_end_as_conditions_and_harm_nobody() -> Result<()> {
     let quiet = served_notes(&server, "quiet", 10).await?;
     let before = resident(&server)?;
     // All at once, and more endless ones than there are slots.
-    let deeds = DEEDS.iter().map(|(deed, _)| ((*deed).to_owned(), *deed));
+    let named = deeds().map(|(deed, _)| (deed.to_owned(), deed));
     let loops = (0..30).map(|number| (format!("loop-{number}"), "loop"));
-    let manifests = deeds.chain(loops).map(|(name, deed)| {
+    let manifests = named.chain(loops).map(|(name, deed)| {
         format!(
             "apiVersion: test.threeport.dev/v1\nkind: Hostile\nmetadata: {{name: {name}}}\nspec: {{deed: {deed}}}\n"
         )
@@ -71,7 +59,7 @@ async fn hostile_plugins_end_as_conditions_and_harm_nobody() -> Result<()> {
     kubectl.apply(&manifests.collect::<Vec<_>>().join("---\n"))?;
     let beside = served_notes(&server, "beside", 30).await?;
     let during = resident(&server)?;
-    for (deed, reason) in DEEDS {
+    for (deed, reason) in deeds() {
         eventually(&format!("{deed} ends as a condition"), Duration::from_secs(90), || async {
             let (_, found, message) = condition(&kubectl.get(&["hostile", deed])?, "Ready");
             ensure!(found == reason, "{found} {message}");
@@ -87,7 +75,7 @@ async fn hostile_plugins_end_as_conditions_and_harm_nobody() -> Result<()> {
         quiet[9],
         beside[15],
         beside[29],
-        DEEDS.len() + 30
+        deeds().count() + 30
     );
     // kubectl itself takes most of it, and the machine may be busy.
     ensure!(beside[29] < 5_000, "a neighbour waited {} ms", beside[29]);

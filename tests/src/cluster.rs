@@ -37,14 +37,6 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// A kube-rs client for it.
-    ///
-    /// # Errors
-    /// When the kubeconfig cannot be used.
-    pub async fn client(&self) -> Result<kube::Client> {
-        crate::client(&self.kubeconfig).await
-    }
-
     /// Makes an image `name` whose page says `text` (busybox httpd on port 8080) and imports it into the cluster. With `delay`, the server starts
     /// to listen that many seconds after its container: a pod that runs long before it is ready.
     ///

@@ -40,10 +40,23 @@ pub fn tool(variable: &str) -> Result<PathBuf> {
 /// # Errors
 /// When the kubeconfig cannot be used.
 pub async fn client(kubeconfig: &Path) -> Result<kube::Client> {
+    kube::Client::try_from(config(kubeconfig).await?).context("make a client")
+}
+
+/// A kube-rs client that gives every answer as it comes: the usual one tries again by itself after some of them.
+///
+/// # Errors
+/// When the kubeconfig cannot be used.
+pub async fn plain_client(kubeconfig: &Path) -> Result<kube::Client> {
+    let mut config = config(kubeconfig).await?;
+    config.default_retry = false;
+    kube::Client::try_from(config).context("make a client")
+}
+
+async fn config(kubeconfig: &Path) -> Result<kube::Config> {
     let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig).context("read the kubeconfig")?;
     let options = kube::config::KubeConfigOptions::default();
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.context("use the kubeconfig")?;
-    kube::Client::try_from(config).context("make a client")
+    kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.context("use the kubeconfig")
 }
 
 /// A plugin or hostile guest, as `plugins/build` left it.

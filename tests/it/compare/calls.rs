@@ -11,8 +11,10 @@ use serde_json::{Value, json};
 
 use super::normal::Ignored;
 
-/// For what follows from a write.
-const SOON: Duration = Duration::from_secs(10);
+/// For one answer.
+const ANSWER: Duration = Duration::from_secs(20);
+/// For what follows from a write: Kubernetes' garbage collector looks for new kinds every half a minute.
+const SOON: Duration = Duration::from_secs(45);
 
 /// A call, as `calls.yaml` has it; its head says what the fields mean.
 #[derive(Debug, Deserialize)]
@@ -31,8 +33,6 @@ pub(super) struct Call {
     until: Option<u16>,
     #[serde(default)]
     pub ignore: Vec<Ignored>,
-    pub differs: Option<String>,
-    pub ours: Option<u16>,
 }
 
 /// What a server said. `events` are the lines of a watch, `body` everything else.
@@ -81,7 +81,7 @@ impl Caller {
     pub(super) async fn make(&mut self, call: &Call) -> Result<Answer> {
         let start = Instant::now();
         loop {
-            let answer = self.once(call).await?;
+            let answer = tokio::time::timeout(ANSWER, self.once(call)).await.context("no whole answer in time")??;
             match call.until {
                 // What never comes is told as the difference it is.
                 Some(status) if status != answer.status && start.elapsed() < SOON => {
@@ -112,20 +112,11 @@ impl Caller {
             request = request.header("content-type", call.content_type.as_deref().unwrap_or("application/json"));
         }
         let request = request.body(Body::from(body.into_bytes())).context("a request")?;
-        let Ok(response) = tokio::time::timeout(SOON, self.client.send(request)).await else {
-            let body = Value::from("there is no answer");
-            return Ok(Answer { status: 0, body, warnings: Vec::new(), events: Vec::new() });
-        };
-        let response = response.context("an answer")?;
+        let response = self.client.send(request).await.context("an answer")?;
         let status = response.status().as_u16();
         let warnings = response.headers().get_all("warning").iter();
         let warnings = warnings.filter_map(|text| text.to_str().ok()).map(str::to_owned).collect();
-        let body = tokio::time::timeout(SOON, response.into_body().collect()).await;
-        // An answer without an end is told as the difference it is.
-        let Ok(body) = body else {
-            return Ok(Answer { status, body: Value::from("the answer does not end"), warnings, events: Vec::new() });
-        };
-        let bytes = body.context("the answer's body")?.to_bytes();
+        let bytes = response.into_body().collect().await.context("the answer's body")?.to_bytes();
         // Each run has its own namespace, and it is in many messages.
         let text = String::from_utf8_lossy(&bytes).replace(&self.saved["ns"], "NAMESPACE");
         let (body, events) = if path.contains("watch=true") && status == 200 {
@@ -154,8 +145,6 @@ impl Call {
             save: BTreeMap::new(),
             until: None,
             ignore: Vec::new(),
-            differs: None,
-            ours: None,
         }
     }
 
