@@ -21,6 +21,9 @@ pub(crate) struct Server {
     /// A further host name or address that the server's certificate is good for; may be given several times
     #[arg(long, env = "THREEPORT_TLS_SAN", value_name = "NAME", value_delimiter = ',')]
     pub tls_san: Vec<String>,
+    /// Who the tokens of ServiceAccounts say that they are from (a URL); tokens of another issuer are not accepted
+    #[arg(long, env = "THREEPORT_SERVICE_ACCOUNT_ISSUER", value_name = "URL", default_value = threeport_api::ISSUER)]
+    pub service_account_issuer: String,
     /// Ring reconcilers through this NATS server (nats://host:port) instead of in process
     #[arg(long, env = "THREEPORT_NATS")]
     pub nats: Option<String>,

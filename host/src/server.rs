@@ -48,7 +48,10 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
     // Not with the data: the authority's key is a secret.
     let pki = threeport_api::pki::load_or_create(&settings.join("pki"), &names).context("prepare the certificates")?;
     let (stop, stopped) = watch::channel(false);
-    let mut api_config = threeport_api::Config::new(config.listen, token.clone(), pki.tls());
+    let keys = threeport_api::TokenKeys::load_or_create(&settings.join("service-accounts"))
+        .context("prepare the keys of ServiceAccount tokens")?;
+    let mut api_config = threeport_api::Config::new(config.listen, token.clone(), pki.tls(), keys);
+    api_config.issuer = config.service_account_issuer.clone();
     api_config.blob_limit = config.blob_limit << 20;
     api_config.metrics = Some(metrics::exposition(meters, store.clone(), monitor.clone()));
     let served = threeport_api::serve(api_config, store.clone(), bell, wait_for(stopped.clone())).await?;

@@ -70,6 +70,13 @@ pub(crate) fn resources(kinds: &Kinds, group: &str, version: &str) -> ApiResult<
                 "kind": &*kind.kind, "verbs": ["get", "patch", "update"],
             }));
         }
+        for subresource in &kind.subresources {
+            resources.push(json!({
+                "name": format!("{}/{}", kind.resource.plural, subresource.name), "singularName": "",
+                "namespaced": kind.namespaced, "group": subresource.group, "version": subresource.version,
+                "kind": subresource.kind, "verbs": subresource.verbs,
+            }));
+        }
     }
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
     Ok(ok(&json!({
@@ -80,7 +87,7 @@ pub(crate) fn resources(kinds: &Kinds, group: &str, version: &str) -> ApiResult<
 fn resource(kind: &Kind) -> Value {
     let mut resource = json!({
         "name": &*kind.resource.plural, "singularName": &*kind.singular, "namespaced": kind.namespaced,
-        "kind": &*kind.kind, "verbs": ["create", "delete", "get", "list", "patch", "update", "watch"],
+        "kind": &*kind.kind, "verbs": kind.verbs(),
     });
     if !kind.short_names.is_empty() {
         resource["shortNames"] = json!(kind.short_names);

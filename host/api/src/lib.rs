@@ -1,6 +1,6 @@
 //! The REST API that speaks the Kubernetes API conventions.
 //!
-//! A request goes one way: `serve` (TLS) → `router` (authenticate, find the kind) → `resources` (one module for each verb) → the store. What
+//! A request goes one way: `serve` (TLS) → `router` (`auth`: who is it, and may they; find the kind) → `resources` (one module for each verb) → the store. What
 //! the kinds are comes from the `registry`, what their objects look like from `schema`; the handlers translate and decide nothing. No kind of
 //! a plugin is named here: what the host itself serves is described by the files in `builtin/`, by the same means as everything else.
 
@@ -30,6 +30,7 @@ mod table;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub use auth::TokenKeys;
 pub use kubeconfig::kubeconfig;
 pub use meters::describe_meters;
 pub use serve::{Served, serve};
@@ -39,14 +40,21 @@ pub fn definition_errors(definition: &serde_json::Value) -> Vec<String> {
     registry::check_crd(definition).iter().map(ToString::to_string).collect()
 }
 
+/// Who tokens are from unless something else is configured.
+pub const ISSUER: &str = "https://threeport.default.svc";
+
 /// How to serve.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Config {
     /// Where; port 0 takes a free one.
     pub listen: SocketAddr,
-    /// The bearer token that may do everything.
+    /// The bearer token of the administrator, who may do everything.
     pub token: String,
+    /// What the tokens of ServiceAccounts are signed with.
+    pub token_keys: Arc<TokenKeys>,
+    /// Who these tokens say that they are from: a URL. Those of another issuer are not accepted.
+    pub issuer: String,
     /// Certificate and key.
     pub tls: Tls,
     /// Bytes of an uploaded blob.
@@ -60,8 +68,9 @@ pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 
 impl Config {
     /// A configuration.
-    pub fn new(listen: SocketAddr, token: impl Into<String>, tls: Tls) -> Self {
-        Self { listen, token: token.into(), tls, blob_limit: 64 << 20, metrics: None }
+    pub fn new(listen: SocketAddr, token: impl Into<String>, tls: Tls, token_keys: TokenKeys) -> Self {
+        let (token, issuer) = (token.into(), ISSUER.to_owned());
+        Self { listen, token, token_keys: Arc::new(token_keys), issuer, tls, blob_limit: 64 << 20, metrics: None }
     }
 }
 
@@ -72,6 +81,8 @@ pub struct Tls {
     pub cert_pem: String,
     /// Private key, PEM.
     pub key_pem: String,
+    /// Certificate of the authority that clients trust, PEM.
+    pub ca_pem: String,
 }
 
 /// Why the server could not start.
@@ -88,6 +99,9 @@ pub enum Error {
     /// Repair or remove the named file.
     #[error("certificate: {0}")]
     Certificate(String),
+    /// Repair or remove the named file.
+    #[error("keys of ServiceAccount tokens: {0}")]
+    Keys(String),
     /// The store refused; it says why.
     #[error(transparent)]
     Store(#[from] threeport_store::Error),

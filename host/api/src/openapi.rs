@@ -182,6 +182,11 @@ fn add_paths(kind: &Kind, paths: &mut Map<String, Value>) {
     // Strategic merge patches are taken for built-in kinds but not announced: announced ones would have to come with patch strategies in the
     // schemas, and clients that know the kinds send them anyway.
     let patches: &[&str] = &["application/json-patch+json", "application/merge-patch+json"];
+    if kind.answered {
+        let post = operation("post", &writing, &kind.kind, Some(json_body));
+        paths.insert(collection, json!({"parameters": shared, "post": post}));
+        return;
+    }
     paths.insert(
         collection.clone(),
         json!({

@@ -25,7 +25,7 @@ impl Pki {
 
     /// What the server presents.
     pub fn tls(&self) -> Tls {
-        Tls { cert_pem: self.cert_pem.clone(), key_pem: self.key_pem.clone() }
+        Tls { cert_pem: self.cert_pem.clone(), key_pem: self.key_pem.clone(), ca_pem: self.ca_pem.clone() }
     }
 }
 
@@ -75,7 +75,8 @@ fn authority() -> CertificateParams {
     params
 }
 
-fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+/// Writes a file that only its owner can read.
+pub(crate) fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]

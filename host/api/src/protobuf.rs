@@ -27,13 +27,17 @@ enum Shape {
     Messages(Fields),
     TextMap,
     BytesMap,
+    /// A map to lists of texts.
+    TextsMap,
     /// Read and left out: the server writes it.
     Dropped,
 }
 
 type Fields = &'static [(u64, &'static str, Shape)];
 
-use Shape::{Boolean, Bytes, BytesMap, Dropped, Integer, Message, Messages, MicroTime, Text, TextMap, Texts, Time};
+use Shape::{
+    Boolean, Bytes, BytesMap, Dropped, Integer, Message, Messages, MicroTime, Text, TextMap, Texts, TextsMap, Time,
+};
 
 const OWNER: Fields = &[
     (1, "kind", Text),
@@ -100,6 +104,108 @@ const EVENT: Fields = &[
     (14, "reportingComponent", Text),
     (15, "reportingInstance", Text),
 ];
+const SERVICE_ACCOUNT: Fields = &[
+    (1, "metadata", Message(METADATA)),
+    (2, "secrets", Messages(REFERENCE)),
+    (3, "imagePullSecrets", Messages(&[(1, "name", Text)])),
+    (4, "automountServiceAccountToken", Boolean),
+];
+const LEASE: Fields = &[
+    (1, "metadata", Message(METADATA)),
+    (
+        2,
+        "spec",
+        Message(&[
+            (1, "holderIdentity", Text),
+            (2, "leaseDurationSeconds", Integer),
+            (3, "acquireTime", MicroTime),
+            (4, "renewTime", MicroTime),
+            (5, "leaseTransitions", Integer),
+            (6, "strategy", Text),
+            (7, "preferredHolder", Text),
+        ]),
+    ),
+];
+const RULES: Shape = Messages(&[
+    (1, "verbs", Texts),
+    (2, "apiGroups", Texts),
+    (3, "resources", Texts),
+    (4, "resourceNames", Texts),
+    (5, "nonResourceURLs", Texts),
+]);
+const LABEL_SELECTOR: Fields = &[
+    (1, "matchLabels", TextMap),
+    (2, "matchExpressions", Messages(&[(1, "key", Text), (2, "operator", Text), (3, "values", Texts)])),
+];
+const ROLE: Fields = &[
+    (1, "metadata", Message(METADATA)),
+    (2, "rules", RULES),
+    (3, "aggregationRule", Message(&[(1, "clusterRoleSelectors", Messages(LABEL_SELECTOR))])),
+];
+const BINDING: Fields = &[
+    (1, "metadata", Message(METADATA)),
+    (2, "subjects", Messages(&[(1, "kind", Text), (2, "apiGroup", Text), (3, "name", Text), (4, "namespace", Text)])),
+    (3, "roleRef", Message(&[(1, "apiGroup", Text), (2, "kind", Text), (3, "name", Text)])),
+];
+const TOKEN_REQUEST: Fields = &[
+    (1, "metadata", Message(METADATA)),
+    (
+        2,
+        "spec",
+        Message(&[
+            (1, "audiences", Texts),
+            (
+                3,
+                "boundObjectRef",
+                Message(&[(1, "kind", Text), (2, "apiVersion", Text), (3, "name", Text), (4, "uid", Text)]),
+            ),
+            (4, "expirationSeconds", Integer),
+        ]),
+    ),
+    (3, "status", Dropped),
+];
+const TOKEN_REVIEW: Fields = &[
+    (1, "metadata", Message(METADATA)),
+    (2, "spec", Message(&[(1, "token", Text), (2, "audiences", Texts)])),
+    (3, "status", Dropped),
+];
+const SELF_REVIEW: Fields = &[(1, "metadata", Message(METADATA)), (2, "status", Dropped)];
+const SELECTOR: Fields = &[
+    (1, "rawSelector", Text),
+    (2, "requirements", Messages(&[(1, "key", Text), (2, "operator", Text), (3, "values", Texts)])),
+];
+const ACCESS_REVIEW: Fields = &[
+    (1, "metadata", Message(METADATA)),
+    (
+        2,
+        "spec",
+        Message(&[
+            (
+                1,
+                "resourceAttributes",
+                Message(&[
+                    (1, "namespace", Text),
+                    (2, "verb", Text),
+                    (3, "group", Text),
+                    (4, "version", Text),
+                    (5, "resource", Text),
+                    (6, "subresource", Text),
+                    (7, "name", Text),
+                    (8, "fieldSelector", Message(SELECTOR)),
+                    (9, "labelSelector", Message(SELECTOR)),
+                ]),
+            ),
+            (2, "nonResourceAttributes", Message(&[(1, "path", Text), (2, "verb", Text)])),
+            (3, "user", Text),
+            (4, "groups", Texts),
+            (5, "extra", TextsMap),
+            (6, "uid", Text),
+        ]),
+    ),
+    (3, "status", Dropped),
+];
+const RULES_REVIEW: Fields =
+    &[(1, "metadata", Message(METADATA)), (2, "spec", Message(&[(1, "namespace", Text)])), (3, "status", Dropped)];
 const DELETE_OPTIONS: Fields = &[
     (1, "gracePeriodSeconds", Integer),
     (2, "preconditions", Message(&[(1, "uid", Text), (2, "resourceVersion", Text)])),
@@ -130,6 +236,17 @@ pub(crate) fn decode(body: &[u8]) -> Result<Value, String> {
         ("v1", "ConfigMap") => CONFIG_MAP,
         ("v1", "Namespace") => NAMESPACE,
         ("v1", "Event") => EVENT,
+        ("v1", "ServiceAccount") => SERVICE_ACCOUNT,
+        ("coordination.k8s.io/v1", "Lease") => LEASE,
+        ("rbac.authorization.k8s.io/v1", "Role" | "ClusterRole") => ROLE,
+        ("rbac.authorization.k8s.io/v1", "RoleBinding" | "ClusterRoleBinding") => BINDING,
+        ("authentication.k8s.io/v1", "TokenRequest") => TOKEN_REQUEST,
+        ("authentication.k8s.io/v1", "TokenReview") => TOKEN_REVIEW,
+        ("authentication.k8s.io/v1", "SelfSubjectReview") => SELF_REVIEW,
+        ("authorization.k8s.io/v1", "SubjectAccessReview" | "LocalSubjectAccessReview" | "SelfSubjectAccessReview") => {
+            ACCESS_REVIEW
+        }
+        ("authorization.k8s.io/v1", "SelfSubjectRulesReview") => RULES_REVIEW,
         (_, "DeleteOptions") => DELETE_OPTIONS,
         _ => return Err(format!("{api_version} {kind} is not accepted as protobuf here: send application/json")),
     };
@@ -175,6 +292,7 @@ fn field(object: &mut Map<String, Value>, name: &str, shape: Shape, bytes: &[u8]
         Messages(fields) => push(object, name, message(bytes, fields)?),
         TextMap => entry(object, name, bytes, Text)?,
         BytesMap => entry(object, name, bytes, Bytes)?,
+        TextsMap => entry(object, name, bytes, Texts)?,
         Dropped => {}
         Integer | Boolean => return Err(format!("protobuf field {name} is not a number")),
     }
@@ -202,6 +320,7 @@ fn entry(object: &mut Map<String, Value>, name: &str, mut bytes: &[u8], shape: S
         match (tag, shape) {
             (0x0a, _) => key = text(content)?,
             (0x12, Bytes) => value = STANDARD.encode(content).into(),
+            (0x12, Texts) => value = message(content, &[(1, "items", Texts)])?["items"].take(),
             (0x12, _) => value = text(content)?.into(),
             _ => return Err(format!("protobuf field {name} is not a map")),
         }

@@ -70,6 +70,11 @@ pub(crate) fn segments(path: &str) -> Vec<String> {
     path.split('/').filter(|s| !s.is_empty()).map(|s| decode(s, false)).collect()
 }
 
+/// A text with its percent-escapes undone.
+pub(crate) fn unescape(text: &str) -> String {
+    decode(text, false)
+}
+
 fn decode(text: &str, plus: bool) -> String {
     let encoded = text.contains('%') || (plus && text.contains('+'));
     if !encoded {

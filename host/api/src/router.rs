@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use threeport_scheduler::{Bell, Wake};
 use threeport_store::Store;
@@ -13,11 +13,11 @@ use tokio::sync::{RwLock, watch};
 use tracing::Instrument as _;
 
 use crate::Metrics;
-use crate::auth::Token;
+use crate::auth::{self, Auth, Named, Resource, Trail, User};
 use crate::meters::Meter;
 use crate::query::{Query, segments};
 use crate::registry::{Kind, Registry};
-use crate::status::{ApiError, ApiResult};
+use crate::status::{ApiError, ApiResult, json_response};
 use crate::{blobs, discovery, openapi, resources};
 
 /// Largest body of a request.
@@ -29,7 +29,8 @@ pub(crate) struct App {
     pub registry: Arc<Registry>,
     pub bell: Arc<dyn Bell>,
     pub address: SocketAddr,
-    token: Token,
+    /// Who may do what.
+    pub auth: Arc<Auth>,
     /// Bytes of an uploaded blob.
     pub blob_limit: u64,
     /// What `/metrics` answers.
@@ -45,12 +46,12 @@ impl App {
         store: Store,
         registry: Arc<Registry>,
         bell: Arc<dyn Bell>,
-        token: Token,
+        auth: Arc<Auth>,
         stopped: watch::Receiver<bool>,
         address: SocketAddr,
         blob_limit: u64,
     ) -> Self {
-        Self { store, registry, bell, address, token, blob_limit, metrics: None, stopped, namespaces: RwLock::new(()) }
+        Self { store, registry, bell, address, auth, blob_limit, metrics: None, stopped, namespaces: RwLock::new(()) }
     }
 
     /// Rings for an object that is due.
@@ -61,6 +62,8 @@ impl App {
 
 /// A request for objects, taken apart.
 pub(crate) struct Call {
+    /// Who asks; it may do this.
+    pub user: Arc<User>,
     pub kind: Arc<Kind>,
     pub namespace: Option<String>,
     pub name: Option<String>,
@@ -73,10 +76,12 @@ pub(crate) struct Call {
 
 /// Answers a request.
 pub(crate) async fn dispatch(State(app): State<Arc<App>>, request: Request) -> Response {
-    let span = tracing::debug_span!("request", method = %request.method(), path = request.uri().path());
+    let (method, path) = (request.method(), request.uri().path());
+    let span = tracing::debug_span!("request", %method, path, user = tracing::field::Empty);
+    let mut trail = Trail::start(method, path);
     async move {
         let mut meter = Meter::start(request.method());
-        let response = match route(&app, request, &mut meter).await {
+        let response = match route(&app, request, &mut meter, &mut trail).await {
             Ok(response) => response,
             Err(error) => {
                 // Not the message: it may repeat what was sent.
@@ -85,13 +90,16 @@ pub(crate) async fn dispatch(State(app): State<Arc<App>>, request: Request) -> R
             }
         };
         meter.finish(response.status());
+        if let Some(trail) = trail {
+            trail.finish(response.status(), response.extensions().get::<Named>());
+        }
         response
     }
     .instrument(span)
     .await
 }
 
-async fn route(app: &Arc<App>, request: Request, meter: &mut Meter) -> ApiResult<Response> {
+async fn route(app: &Arc<App>, request: Request, meter: &mut Meter, trail: &mut Option<Trail>) -> ApiResult<Response> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     let get = |answer: Response| {
@@ -107,9 +115,17 @@ async fn route(app: &Arc<App>, request: Request, meter: &mut Meter) -> ApiResult
         "/version" => return get(discovery::version()),
         _ => {}
     }
-    app.token.check(&parts.headers)?;
     let segments = segments(path);
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let query = Query::parse(parts.uri.query());
+    let identity = app.auth.identify(&app.store, &parts.headers).await?;
+    tracing::Span::current().record("user", identity.user.name.as_str());
+    if let Some(trail) = trail {
+        trail.of(&identity);
+    }
+    let user = identity.user;
+    // Before anything is read, the body included; and before it is said whether there is such a thing.
+    app.auth.require(&user, &parts.method, &segments, &query)?;
     let kinds = app.registry.kinds();
     match segments.as_slice() {
         ["api"] => get(discovery::core_versions(app.address)),
@@ -128,22 +144,29 @@ async fn route(app: &Arc<App>, request: Request, meter: &mut Meter) -> ApiResult
             }
             None => Err(ApiError::no_such_path()),
         },
+        ["openid", "v1", "jwks"] => get(json_response(StatusCode::OK, app.auth.tokens().key_set().to_string())),
+        [".well-known", "openid-configuration"] => {
+            let address = format!("https://{}", app.address);
+            get(json_response(StatusCode::OK, app.auth.tokens().configuration(&address).to_string()))
+        }
         [] => get(discovery::paths(&kinds)),
         segments => {
             let (kind, namespace, name, subresource) = resolve(app, segments)?;
             let status = match subresource {
                 None => false,
                 Some("status") if kind.has_status => true,
+                Some(name) if kind.subresources.iter().any(|s| s.name == name) => false,
                 Some(_) => return Err(ApiError::no_such_path()),
             };
-            let query = Query::parse(parts.uri.query());
             meter.objects(&kind, namespace.is_some(), name.is_some(), query.flag("watch"), status.then_some("status"));
             if parts.method == Method::PATCH
                 && crate::accept::content_type(&parts.headers).starts_with("application/apply-patch")
             {
                 meter.applies();
             }
+            let own = subresource.filter(|_| !status).map(str::to_owned);
             let call = Call {
+                user,
                 kind,
                 namespace: namespace.map(str::to_owned),
                 name: name.map(str::to_owned),
@@ -152,7 +175,10 @@ async fn route(app: &Arc<App>, request: Request, meter: &mut Meter) -> ApiResult
                 body: read(body, BODY_LIMIT).await?,
                 headers: parts.headers,
             };
-            verb(app, &parts.method, call).await
+            match own {
+                Some(subresource) => subordinate(app, &parts.method, call, &subresource).await,
+                None => verb(app, &parts.method, call).await,
+            }
         }
     }
 }
@@ -160,6 +186,10 @@ async fn route(app: &Arc<App>, request: Request, meter: &mut Meter) -> ApiResult
 /// The handler for a method.
 async fn verb(app: &Arc<App>, method: &Method, call: Call) -> ApiResult<Response> {
     let refused = || Err(ApiError::method_not_allowed(method.as_str()));
+    if call.kind.answered {
+        let asked = method == Method::POST && call.name.is_none();
+        return if asked { auth::review(app, &call).await } else { refused() };
+    }
     match (method.as_str(), call.name.is_some()) {
         ("GET", false) if call.query.flag("watch") => resources::watch(app, call).await,
         ("GET", false) => resources::list(app, &call).await,
@@ -175,35 +205,27 @@ async fn verb(app: &Arc<App>, method: &Method, call: Call) -> ApiResult<Response
 
 type Resolved<'a> = (Arc<Kind>, Option<&'a str>, Option<&'a str>, Option<&'a str>);
 
+/// The handler of a subresource that is a kind of its own.
+async fn subordinate(app: &Arc<App>, method: &Method, call: Call, name: &str) -> ApiResult<Response> {
+    let at = (call.namespace.as_deref(), call.name.as_deref());
+    match (at, name, method) {
+        ((Some(namespace), Some(account)), "token", &Method::POST) => {
+            let dry_run = call.query.dry_run()?;
+            auth::request_token(app, namespace, account, &call.headers, &call.body, dry_run).await
+        }
+        _ => Err(ApiError::method_not_allowed(method.as_str())),
+    }
+}
+
 /// The kind, namespace, name and subresource of a path.
 fn resolve<'a>(app: &App, segments: &[&'a str]) -> ApiResult<Resolved<'a>> {
-    let (group, version, rest) = match segments {
-        ["api", version, rest @ ..] => ("", *version, rest),
-        ["apis", group, version, rest @ ..] => (*group, *version, rest),
-        _ => return Err(ApiError::no_such_path()),
-    };
-    let find = |plural: &str| app.registry.find(group, version, plural).ok_or_else(ApiError::no_such_path);
-    let (kind, namespace, rest) = match rest {
-        // `namespaces/x/status` is the namespace's own; anything else there lies in it.
-        ["namespaces", namespace, plural, rest @ ..]
-            if !(group.is_empty() && matches!(*plural, "status" | "finalize")) =>
-        {
-            let kind = find(plural)?;
-            if !kind.namespaced {
-                return Err(ApiError::no_such_path());
-            }
-            (kind, Some(*namespace), rest)
-        }
-        [plural, rest @ ..] => (find(plural)?, None, rest),
-        [] => return Err(ApiError::no_such_path()),
-    };
-    let (name, subresource) = match rest {
-        [] => (None, None),
-        [name] => (Some(*name), None),
-        [name, subresource] => (Some(*name), Some(*subresource)),
-        _ => return Err(ApiError::no_such_path()),
-    };
-    if kind.namespaced && namespace.is_none() && name.is_some() {
+    let at = Resource::parse(segments).filter(|at| !at.beyond).ok_or_else(ApiError::no_such_path)?;
+    let kind = app.registry.find(at.group, at.version, at.resource).ok_or_else(ApiError::no_such_path)?;
+    let given = |text: &'a str| (!text.is_empty()).then_some(text);
+    let (name, subresource) = (given(at.name), given(at.subresource));
+    // A namespace lies in itself for the rules only.
+    let namespace = given(at.namespace).filter(|_| !(at.group.is_empty() && at.resource == "namespaces"));
+    if kind.namespaced != namespace.is_some() && (namespace.is_some() || name.is_some()) {
         return Err(ApiError::no_such_path());
     }
     Ok((kind, namespace, name, subresource))

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::auth::Token;
+use crate::auth::{self, Auth};
 use crate::registry::{self, Registry};
 use crate::router::{self, App};
 use crate::{Config, Error, Tls};
@@ -62,16 +62,18 @@ pub async fn serve(
     let (stop, stopped) = watch::channel(false);
     let registry = Arc::new(Registry::new());
     let following = registry::follow(store.clone(), registry.clone(), stopped.clone()).await?;
-    let mut app =
-        App::new(store, registry, bell, Token::new(&config.token), stopped.clone(), address, config.blob_limit);
+    let auth = Arc::new(Auth::new(&config.token, config.token_keys, config.issuer, config.tls.ca_pem));
+    let mut app = App::new(store.clone(), registry, bell, auth.clone(), stopped.clone(), address, config.blob_limit);
     app.metrics = config.metrics;
     let app = Arc::new(app);
     crate::resources::prepare_store(&app).await?;
+    let authorising = auth::start(&store, &auth, stopped.clone()).await?;
 
     let router = Router::new().fallback(router::dispatch).with_state(app);
     let (handshaken, connections) = mpsc::channel(64);
     tokio::spawn(accept(tcp, acceptor, handshaken, stopped.clone()));
     tokio::spawn(following);
+    tokio::spawn(authorising);
     tokio::spawn(async move {
         shutdown.await;
         stop.send_replace(true);

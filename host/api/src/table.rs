@@ -69,14 +69,17 @@ pub(crate) fn metadata_only(object: &Value) -> Value {
 
 fn cell(column: &Column, object: &Value, now: Timestamp) -> Value {
     let first = |path: &JsonPath| path.find(object).into_iter().find(|v| !v.is_null()).cloned();
+    let named = |r: &Value, case: fn(&str) -> String| {
+        let text = |key: &str| r[key].as_str().unwrap_or_default();
+        format!("{}/{}", case(text("kind")), text("name")).into()
+    };
     let value = match &column.path {
         ColumnPath::Json(path) => first(path),
         ColumnPath::First(paths) => paths.iter().find_map(first),
         ColumnPath::Count(paths) => Some(paths.iter().map(|p| p.find(object).len()).sum::<usize>().into()),
-        ColumnPath::Reference(path) => first(path).map(|r| {
-            let text = |key: &str| r[key].as_str().unwrap_or_default();
-            format!("{}/{}", text("kind").to_lowercase(), text("name")).into()
-        }),
+        ColumnPath::Reference(path) => first(path).map(|r| named(&r, str::to_lowercase)),
+        ColumnPath::Slash(path) => first(path).map(|r| named(&r, str::to_owned)),
+        ColumnPath::Subjects(kind) => Some(subjects(object, kind).into()),
     };
     let Some(value) = value else { return if column.kind == "string" { "".into() } else { Value::Null } };
     match column.kind.as_str() {
@@ -90,6 +93,22 @@ fn cell(column: &Column, object: &Value, now: Timestamp) -> Value {
         "boolean" => value.as_bool().map_or(Value::Null, Value::from),
         _ => value,
     }
+}
+
+/// The subjects of one kind; ServiceAccounts with their namespaces.
+fn subjects(object: &Value, kind: &str) -> String {
+    let of_kind = object["subjects"].as_array().into_iter().flatten().filter(|subject| subject["kind"] == kind);
+    let names: Vec<String> = of_kind
+        .map(|subject| {
+            let text = |key: &str| subject[key].as_str().unwrap_or_default();
+            if kind == "ServiceAccount" {
+                format!("{}/{}", text("namespace"), text("name"))
+            } else {
+                text("name").to_owned()
+            }
+        })
+        .collect();
+    names.join(", ")
 }
 
 #[cfg(test)]

@@ -7,13 +7,25 @@ use serde_json::Value;
 use super::kind::Kind;
 use super::{CRD_GROUP, OWN_GROUP, crd};
 
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 18] = [
     ("namespace", include_str!("../builtin/namespace.yaml")),
     ("secret", include_str!("../builtin/secret.yaml")),
     ("configmap", include_str!("../builtin/configmap.yaml")),
     ("event", include_str!("../builtin/event.yaml")),
     ("customresourcedefinition", include_str!("../builtin/customresourcedefinition.yaml")),
     ("plugin", include_str!("../builtin/plugin.yaml")),
+    ("serviceaccount", include_str!("../builtin/serviceaccount.yaml")),
+    ("lease", include_str!("../builtin/lease.yaml")),
+    ("role", include_str!("../builtin/role.yaml")),
+    ("clusterrole", include_str!("../builtin/clusterrole.yaml")),
+    ("rolebinding", include_str!("../builtin/rolebinding.yaml")),
+    ("clusterrolebinding", include_str!("../builtin/clusterrolebinding.yaml")),
+    ("tokenreview", include_str!("../builtin/tokenreview.yaml")),
+    ("selfsubjectreview", include_str!("../builtin/selfsubjectreview.yaml")),
+    ("subjectaccessreview", include_str!("../builtin/subjectaccessreview.yaml")),
+    ("localsubjectaccessreview", include_str!("../builtin/localsubjectaccessreview.yaml")),
+    ("selfsubjectaccessreview", include_str!("../builtin/selfsubjectaccessreview.yaml")),
+    ("selfsubjectrulesreview", include_str!("../builtin/selfsubjectrulesreview.yaml")),
 ];
 
 static METADATA: LazyLock<Value> = LazyLock::new(|| {

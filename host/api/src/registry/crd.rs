@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 use threeport_store::Resource;
 
-use super::kind::{Column, ColumnPath, Kind, Reference};
+use super::kind::{Column, ColumnPath, Kind, Reference, Subresource};
 use crate::jsonpath::JsonPath;
 use crate::schema::{self, FieldError, Schema, is_dns_label, is_dns_subdomain};
 
@@ -103,6 +103,11 @@ pub(super) fn kinds_with(definition: &Value, builtin: bool) -> Result<Vec<Kind>,
             Vec::new()
         }
     };
+    let subresources: Vec<Subresource> = match spec.get("subresources") {
+        Some(list) if builtin => serde_json::from_value(list.clone())
+            .map_err(|error| vec![FieldError::forbidden("spec.subresources", error.to_string())])?,
+        _ => Vec::new(),
+    };
     let mut kinds = Vec::new();
     for (index, version) in versions.iter().enumerate() {
         let at = format!("spec.versions[{index}]");
@@ -136,6 +141,8 @@ pub(super) fn kinds_with(definition: &Value, builtin: bool) -> Result<Vec<Kind>,
             namespaced: spec["scope"] == "Namespaced",
             has_status: version.pointer("/subresources/status").is_some(),
             builtin,
+            answered: builtin && spec["answered"] == true,
+            subresources: subresources.clone(),
             schema,
             source,
             columns,
@@ -220,6 +227,12 @@ fn column_path(column: &Value, builtin: bool) -> Result<ColumnPath, String> {
         }
         if let Some(path) = column["reference"].as_str() {
             return Ok(ColumnPath::Reference(JsonPath::parse(path)?));
+        }
+        if let Some(path) = column["slash"].as_str() {
+            return Ok(ColumnPath::Slash(JsonPath::parse(path)?));
+        }
+        if let Some(kind) = column["subjects"].as_str() {
+            return Ok(ColumnPath::Subjects(kind.to_owned()));
         }
     }
     Ok(ColumnPath::Json(JsonPath::parse(column["jsonPath"].as_str().unwrap_or_default())?))

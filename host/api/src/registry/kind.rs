@@ -36,6 +36,10 @@ pub(crate) struct Kind {
     pub has_status: bool,
     /// Served by the host itself.
     pub builtin: bool,
+    /// Asked by POST and answered, never stored.
+    pub answered: bool,
+    /// Subresources besides `status`.
+    pub subresources: Vec<Subresource>,
     /// Compiled schema with `apiVersion`, `kind` and `metadata`.
     pub schema: Schema,
     /// Its source, for OpenAPI.
@@ -58,10 +62,30 @@ impl Kind {
         }
     }
 
+    /// What can be done with its objects.
+    pub(crate) fn verbs(&self) -> &'static [&'static str] {
+        if self.answered { &["create"] } else { &["create", "delete", "get", "list", "patch", "update", "watch"] }
+    }
+
     /// Whether this is the built-in kind of that name.
     pub(crate) fn is_builtin(&self, group: &str, plural: &str) -> bool {
         self.builtin && &*self.resource.group == group && &*self.resource.plural == plural
     }
+}
+
+/// A subresource of a built-in kind, with a kind of its own.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Subresource {
+    /// Its name in paths.
+    pub name: String,
+    /// Group of its kind.
+    pub group: String,
+    /// Version of its kind.
+    pub version: String,
+    /// Its kind.
+    pub kind: String,
+    /// What can be done with it.
+    pub verbs: Vec<String>,
 }
 
 /// A column of a Table.
@@ -92,6 +116,10 @@ pub(crate) enum ColumnPath {
     First(Vec<JsonPath>),
     /// `kind/name` of an object reference, in lower case.
     Reference(JsonPath),
+    /// `Kind/name`, as it is written.
+    Slash(JsonPath),
+    /// Names of the subjects of one kind.
+    Subjects(String),
 }
 
 /// A declared reference between kinds; see `reference` in `wit/`.

@@ -188,6 +188,10 @@ mod tests {
             ("", "v1", "events"),
             (CRD_GROUP, "v1", CRD_PLURAL),
             (OWN_GROUP, "v1", "plugins"),
+            ("", "v1", "serviceaccounts"),
+            ("coordination.k8s.io", "v1", "leases"),
+            ("rbac.authorization.k8s.io", "v1", "clusterrolebindings"),
+            ("authentication.k8s.io", "v1", "tokenreviews"),
         ] {
             let kind = kinds.find(group, version, plural).expect(plural);
             assert!(kind.builtin, "{plural}");

@@ -145,7 +145,7 @@ fn conceal(error: &mut FieldError) {
     }
 }
 
-const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end \
+pub(crate) const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end \
      with an alphanumeric character (e.g. 'example.com', regex used for validation is \
      '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 
@@ -154,7 +154,11 @@ fn metadata(kind: &Kind, metadata: &Value, old: Option<&Value>, errors: &mut Vec
         None | Some("") => errors.push(FieldError::required("metadata.name", "name or generateName is required")),
         Some(name) => {
             let label = kind.is_builtin("", "namespaces");
-            if label && !is_dns_label(name) {
+            if crate::auth::names_are_segments(kind) {
+                if let Some(why) = crate::auth::path_segment(name) {
+                    errors.push(FieldError::invalid("metadata.name", &name.into(), why));
+                }
+            } else if label && !is_dns_label(name) {
                 let detail = "must be a lowercase RFC 1123 label of at most 63 characters (e.g. 'my-name')";
                 errors.push(FieldError::invalid("metadata.name", &name.into(), detail));
             } else if !label && !is_dns_subdomain(name) {

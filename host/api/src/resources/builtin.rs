@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use threeport_store::{Error, Key, Op, Precondition, Resource, lifecycle};
 
+use crate::auth::{ACCOUNT_NAME, TOKEN_TYPE};
 use crate::clock;
 use crate::registry::{self, CRD_GROUP, CRD_PLURAL, Kind, OWN_GROUP};
 use crate::router::App;
@@ -19,6 +20,7 @@ const NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// Completes an object that came from a client.
 pub(super) fn fold(kind: &Kind, body: &mut Value) {
+    crate::auth::complete_rbac(kind, body);
     if kind.is_builtin("", "secrets") {
         // No map: left to the validation, which names the field.
         if !body["stringData"].is_object() {
@@ -60,7 +62,7 @@ pub(super) fn host_status(kind: &Kind, body: &mut Value) {
 
 /// What a schema cannot say.
 pub(super) async fn check(app: &App, kind: &Kind, body: &Value, old: Option<&Value>) -> ApiResult<Vec<FieldError>> {
-    let mut errors = Vec::new();
+    let mut errors = crate::auth::check_rbac(kind, body, old);
     if kind.is_builtin(CRD_GROUP, CRD_PLURAL) {
         errors.extend(registry::check_crd(body));
         if let Some(old) = old {
@@ -105,6 +107,10 @@ pub(super) async fn check(app: &App, kind: &Kind, body: &Value, old: Option<&Val
             ));
         }
     } else if kind.is_builtin("", "configmaps") || kind.is_builtin("", "secrets") {
+        let annotation = &body["metadata"]["annotations"][ACCOUNT_NAME];
+        if body["type"] == TOKEN_TYPE && annotation.as_str().is_none_or(str::is_empty) {
+            errors.push(FieldError::required(format!("metadata.annotations[{ACCOUNT_NAME}]"), ""));
+        }
         for field in ["data", "binaryData"] {
             for key in body[field].as_object().into_iter().flatten().map(|(key, _)| key) {
                 let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);

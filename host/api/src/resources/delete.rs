@@ -14,6 +14,7 @@ use threeport_store::{Class, Key, ListQuery, Object, Op, Precondition, Resource,
 use super::write::{put, remove};
 use super::{answer, existing, key};
 use crate::accept;
+use crate::auth::comes_with_namespace;
 use crate::registry::{CRD_GROUP, CRD_PLURAL, Kind, OWN_GROUP, PLUGIN};
 use crate::router::{App, Call};
 use crate::status::{ApiError, ApiResult, json_response, success};
@@ -222,7 +223,8 @@ async fn namespace(
     let mut seen = std::collections::HashSet::new();
     for kind in kinds.all().filter(|k| k.namespaced && !k.is_builtin("", "events")) {
         if seen.insert(&kind.resource) {
-            inside.extend(few(app, kind.resource.clone(), Some(name)).await?);
+            let found = few(app, kind.resource.clone(), Some(name)).await?;
+            inside.extend(found.into_iter().filter(|object| !comes_with_namespace(&object.key)));
         }
     }
     if !inside.is_empty() {
@@ -233,8 +235,13 @@ async fn namespace(
     let events = Scope { resource: Resource::new("", "events"), namespace: Some(name.clone()) };
     let events = app.store.list(ListQuery { scope: events, limit: None, after: None, at: None }).await?;
     let any = Precondition::Present { uid: None, resource_version: None };
+    let mut with = events.items;
+    for resource in ["configmaps", "serviceaccounts"] {
+        let found = few(app, Resource::new("", resource), Some(name)).await?;
+        with.extend(found.into_iter().filter(|object| comes_with_namespace(&object.key)));
+    }
     let mut ops: Vec<Op> =
-        events.items.into_iter().map(|event| Op::Remove { key: event.key, precondition: any.clone() }).collect();
+        with.into_iter().map(|object| Op::Remove { key: object.key, precondition: any.clone() }).collect();
     let key = object.key.clone();
     match lifecycle::delete(&object.value(), Timestamp::now()) {
         Deletion::Already => return answer(call, StatusCode::OK, &object.body, &[]),

@@ -17,11 +17,13 @@ use serde_json::{Value, json};
 use threeport_store::{Key, Object};
 
 use crate::accept::{self, Output};
+use crate::auth::Named;
 use crate::registry::Kind;
 use crate::router::{App, Call};
 use crate::status::{ApiError, ApiResult, json_response};
 use crate::table::{self, Include};
 
+pub(crate) use admit::SUBDOMAIN;
 pub(crate) use builtin::prepare_store;
 pub(crate) use delete::delete;
 pub(crate) use read::{get, list};
@@ -82,6 +84,23 @@ fn answer(call: &Call, code: StatusCode, body: &Bytes, warnings: &[String]) -> A
 
 fn parse(body: &Bytes) -> ApiResult<Value> {
     serde_json::from_slice(body).map_err(|e| ApiError::internal(format!("a stored object cannot be read: {e}")))
+}
+
+/// Reads what is asked in a review: known fields of the right type.
+pub(crate) fn fit(call: &Call, body: &mut Value) -> ApiResult<()> {
+    let kind = &call.kind;
+    let mode = admit::FieldValidation::parse(&call.query)?;
+    admit::identify(kind, call.namespace.as_deref(), None, body)?;
+    admit::complete(kind, mode, body)?;
+    let mut errors = Vec::new();
+    crate::schema::validate(&kind.schema, body, None, "", &mut errors);
+    if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&kind.resource.group, &kind.kind, "", &errors)) }
+}
+
+/// A response that says what it is about.
+fn about(mut response: Response, name: &str) -> Response {
+    response.extensions_mut().insert(Named(name.into()));
+    response
 }
 
 /// Rings for the objects that refer to this one: the store has made them due with the write.

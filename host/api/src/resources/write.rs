@@ -11,7 +11,7 @@ use threeport_store::lifecycle::{self, FINALIZER, Part};
 use threeport_store::{Class, Edge, Key, Object, Op, Precondition};
 
 use super::admit::{self, FieldValidation};
-use super::{answer, builtin, existing, key, key_of, ring_dependants};
+use super::{about, answer, builtin, existing, key, key_of, ring_dependants};
 use crate::accept;
 use crate::patch::Patch;
 use crate::registry::{CRD_GROUP, CRD_PLURAL, Kind};
@@ -47,6 +47,7 @@ pub(crate) async fn create(app: &Arc<App>, call: Call) -> ApiResult<Response> {
         add_finalizer(&mut body);
     }
     let edges = admit::validate(app, &app.registry.kinds(), &kind, &body, None, whole_or_main(&kind)).await?;
+    app.auth.rbac().check_grant(&call.user, &kind, call.namespace.as_deref(), &body, None)?;
     builtin::host_status(&kind, &mut body);
 
     let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
@@ -65,7 +66,7 @@ pub(crate) async fn create(app: &Arc<App>, call: Call) -> ApiResult<Response> {
     let wake = kind.reconciled.then_some(Class::User);
     let edges = (!kind.references.is_empty()).then_some(edges);
     let stored = put(app, &kind, Op::Put { key, body, precondition: Precondition::Absent, edges, wake }).await?;
-    answer(&call, StatusCode::CREATED, &stored.body, &warnings)
+    Ok(about(answer(&call, StatusCode::CREATED, &stored.body, &warnings)?, &stored.key.name))
 }
 
 /// PUT of an object or of its status.
@@ -133,6 +134,7 @@ async fn change_once(app: &Arc<App>, call: &Call, make: impl Fn(&Value) -> ApiRe
         add_finalizer(&mut body);
     }
     let edges = admit::validate(app, &app.registry.kinds(), kind, &body, Some(&old), part).await?;
+    app.auth.rbac().check_grant(&call.user, kind, call.namespace.as_deref(), &body, Some(&old))?;
     if kind.is_builtin(CRD_GROUP, CRD_PLURAL) && part == Part::Main {
         builtin::host_status(kind, &mut body);
     }
@@ -166,6 +168,7 @@ pub(super) async fn put(app: &Arc<App>, kind: &Kind, op: Op) -> ApiResult<Object
     if kind.is_builtin(CRD_GROUP, CRD_PLURAL) {
         app.registry.put(&stored);
     }
+    app.auth.rbac().written(&stored);
     ring_dependants(app, &stored.key).await;
     Ok(stored)
 }
@@ -178,6 +181,7 @@ pub(super) async fn remove(app: &Arc<App>, kind: &Kind, key: Key, precondition: 
     if kind.is_builtin(CRD_GROUP, CRD_PLURAL) {
         app.registry.remove(&key.name, removed.resource_version);
     }
+    app.auth.rbac().removed(&key, removed.resource_version);
     ring_dependants(app, &key).await;
     Ok(removed)
 }

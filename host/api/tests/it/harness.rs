@@ -9,7 +9,7 @@ use std::time::Duration;
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use threeport_api::{Config, Served, kubeconfig, pki, serve};
+use threeport_api::{Config, Served, TokenKeys, kubeconfig, pki, serve};
 use threeport_scheduler::local::{self, LocalListener};
 use threeport_store::{Key32, Store};
 use tokio::sync::oneshot;
@@ -37,7 +37,8 @@ impl Server {
         let (bell, listener) = local::bell();
         let pki =
             pki::load_or_create(&directory.path().join("pki"), &["threeport.test".to_owned()]).expect("certificates");
-        let config = Config::new("127.0.0.1:0".parse().expect("an address"), TOKEN, pki.tls());
+        let keys = TokenKeys::load_or_create(&directory.path().join("keys")).expect("keys");
+        let config = Config::new("127.0.0.1:0".parse().expect("an address"), TOKEN, pki.tls(), keys);
         let (stop, stopped) = oneshot::channel();
         let shutdown = async move { drop(stopped.await) };
         let served = serve(config, store.clone(), Arc::new(bell), shutdown).await.expect("a server");
@@ -59,6 +60,22 @@ impl Server {
 
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url)).bearer_auth(TOKEN)
+    }
+
+    /// A request of somebody else's; with the JSON, if there is some.
+    pub(crate) async fn with_token(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> (StatusCode, Value) {
+        let mut request = self.client.request(method.clone(), format!("{}{path}", self.url)).bearer_auth(token);
+        if let Some(body) = body.filter(|_| method != Method::GET) {
+            let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
+            request = request.header("content-type", kind).body(body.to_string());
+        }
+        answer(request.send().await.expect("an answer")).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {

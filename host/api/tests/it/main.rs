@@ -2,7 +2,9 @@
 
 mod definitions;
 mod harness;
+mod identity;
 mod kubectl;
 mod objects;
 mod reconciled;
+mod rights;
 mod watches;

@@ -1,0 +1,177 @@
+//! Keeps the index, the default roles, the gathered roles and the roles of the plugins' kinds current.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use threeport_store::{Change, ChangeKind, Error, Key, Object, Op, Precondition, Resource, Store, lifecycle};
+
+use super::kinds::{self, Served};
+use super::{CLUSTER_ROLES, GROUP, PLURALS, defaults};
+use crate::auth::Auth;
+use crate::auth::follow::{Follower, everything};
+use crate::registry::{CRD_GROUP, CRD_PLURAL};
+
+/// Follows what decides about rights.
+pub(crate) struct Rights {
+    pub store: Store,
+    pub auth: Arc<Auth>,
+    served: Served,
+}
+
+/// The collections that it follows.
+pub(crate) fn collections() -> Vec<Resource> {
+    let mut all: Vec<Resource> = PLURALS.iter().map(|plural| Resource::new(GROUP, *plural)).collect();
+    all.push(Resource::new(CRD_GROUP, CRD_PLURAL));
+    all
+}
+
+impl Rights {
+    /// Writes what is there from the start and loads the index: afterwards requests can be judged.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn prepare(store: Store, auth: Arc<Auth>) -> Result<Self, Error> {
+        for (plural, name, default) in defaults::objects() {
+            let key = role_key(plural, &name);
+            let op = match store.get(&key).await? {
+                None => Some(create(key, default)),
+                Some(stored) => defaults::mended(&stored.value(), &default).map(|body| update(&stored, body)),
+            };
+            if let Some(op) = op {
+                write(&store, &auth, op).await?;
+            }
+        }
+        let mut rights = Self { store, auth, served: Served::new() };
+        let (objects, version) = everything(&rights.store, &collections()).await?;
+        rights.take(&objects, version);
+        rights.settle().await;
+        Ok(rights)
+    }
+
+    fn take(&mut self, objects: &[Object], version: u64) {
+        let (definitions, rest): (Vec<&Object>, Vec<&Object>) =
+            objects.iter().partition(|object| &*object.key.resource.plural == CRD_PLURAL);
+        let known = |object: &&Object| Some((object.key.name.to_string(), kinds::served(&object.value())?));
+        self.served = definitions.iter().filter_map(known).collect();
+        let rest: Vec<Object> = rest.into_iter().cloned().collect();
+        self.auth.rbac.write().replace(&rest, version);
+    }
+
+    /// Writes the roles that follow from others, until they are what they should be.
+    async fn settle(&self) {
+        if let Err(error) = self.try_settle().await {
+            // Another host was faster, or the store is going; what it wrote comes as a change.
+            tracing::debug!(%error, "roles are not settled yet");
+        }
+    }
+
+    async fn try_settle(&self) -> Result<(), Error> {
+        let wanted = kinds::roles(&self.served);
+        let mut there = BTreeSet::new();
+        for object in everything(&self.store, &[Resource::new(GROUP, CLUSTER_ROLES)]).await?.0 {
+            if !kinds::is_ours(&object) {
+                continue;
+            }
+            match wanted.get(&*object.key.name) {
+                Some(body) => {
+                    there.insert(object.key.name.to_string());
+                    let stored = object.value();
+                    if stored["rules"] != body["rules"] {
+                        let mut new = stored;
+                        new["rules"] = body["rules"].clone();
+                        write(&self.store, &self.auth, update(&object, new)).await?;
+                    }
+                }
+                None => {
+                    let precondition = Precondition::Present {
+                        uid: Some(object.uid.clone()),
+                        resource_version: Some(object.resource_version),
+                    };
+                    let op = Op::Remove { key: object.key.clone(), precondition };
+                    for removed in self.store.write(vec![op]).await? {
+                        self.auth.rbac.removed(&removed.key, removed.resource_version);
+                    }
+                }
+            }
+        }
+        for (name, body) in wanted.into_iter().filter(|(name, _)| !there.contains(name)) {
+            write(&self.store, &self.auth, create(role_key(CLUSTER_ROLES, &name), body)).await?;
+        }
+        // A role that is gathered may be gathered from in its turn: edit into admin.
+        loop {
+            let gathered = self.auth.rbac.read().gathered();
+            if gathered.is_empty() {
+                return Ok(());
+            }
+            for (name, rules) in gathered {
+                let Some(object) = self.store.get(&role_key(CLUSTER_ROLES, &name)).await? else { continue };
+                let mut new = object.value();
+                new["rules"] = json!(rules);
+                write(&self.store, &self.auth, update(&object, new)).await?;
+            }
+        }
+    }
+}
+
+impl Follower for Rights {
+    async fn all(&mut self, objects: Vec<Object>, version: u64) {
+        self.take(&objects, version);
+        self.settle().await;
+    }
+
+    async fn changed(&mut self, change: Change, settled: u64) {
+        let (key, version) = (&change.object.key, change.object.resource_version);
+        let gone = change.kind == ChangeKind::Deleted;
+        let unsettled = if &*key.resource.group == CRD_GROUP {
+            let now = if gone { None } else { kinds::served(&change.object.value()) };
+            let before = match &now {
+                Some(known) => self.served.insert(key.name.to_string(), known.clone()),
+                None => self.served.remove(&*key.name),
+            };
+            before != now
+        } else {
+            let mut index = self.auth.rbac.write();
+            if gone {
+                index.remove(key, version);
+            } else {
+                index.put(&change.object);
+            }
+            index.settled(settled);
+            // Also when it is known already: who wrote it may be a client.
+            &*key.resource.plural == CLUSTER_ROLES
+        };
+        if unsettled {
+            self.settle().await;
+        }
+    }
+}
+
+fn role_key(plural: &str, name: &str) -> Key {
+    Key { resource: Resource::new(GROUP, plural), namespace: None, name: name.into() }
+}
+
+fn create(key: Key, body: Value) -> Op {
+    let body = lifecycle::create(body, Timestamp::now(), &uuid::Uuid::new_v4().to_string(), false);
+    Op::Put { key, body, precondition: Precondition::Absent, edges: None, wake: None }
+}
+
+fn update(stored: &Object, body: Value) -> Op {
+    let precondition =
+        Precondition::Present { uid: Some(stored.uid.clone()), resource_version: Some(stored.resource_version) };
+    let body = lifecycle::update(&stored.value(), body, lifecycle::Part::Whole);
+    Op::Put { key: stored.key.clone(), body, precondition, edges: None, wake: None }
+}
+
+async fn write(store: &Store, auth: &Auth, op: Op) -> Result<(), Error> {
+    match store.write(vec![op]).await {
+        Ok(written) => {
+            written.iter().for_each(|object| auth.rbac.written(object));
+            Ok(())
+        }
+        // Another host was faster.
+        Err(Error::AlreadyExists(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,338 @@
+//! The stored roles and bindings, arranged for the question "may this user do that?".
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject};
+use serde::de::DeserializeOwned;
+use threeport_store::{Key, Object};
+
+use super::rule::allows;
+use super::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, GROUP, ROLE_BINDINGS, ROLES};
+use crate::auth::attributes::Attributes;
+use crate::auth::user::{User, service_account_name};
+
+type Name = Arc<str>;
+/// None: everywhere.
+type Namespace = Option<Arc<str>>;
+
+/// One binding of either kind.
+#[derive(Debug)]
+pub(super) struct Binding {
+    namespace: Namespace,
+    name: Name,
+    role: RoleRef,
+    subjects: Vec<Subject>,
+}
+
+/// A user's bindings by namespace and name.
+type Bound = HashMap<Namespace, BTreeMap<Name, Arc<Binding>>>;
+
+/// Roles and bindings.
+#[derive(Default)]
+pub(super) struct Index {
+    roles: HashMap<(Namespace, Name), Arc<Vec<PolicyRule>>>,
+    /// The whole ClusterRoles, for those that are gathered from others.
+    cluster_roles: BTreeMap<Name, Arc<ClusterRole>>,
+    bindings: HashMap<(Namespace, Name), Arc<Binding>>,
+    users: HashMap<String, Bound>,
+    groups: HashMap<String, Bound>,
+    /// At which version an object was taken in or removed: what is older changes nothing.
+    versions: HashMap<Key, u64>,
+}
+
+/// Why something is allowed or not.
+#[derive(Debug)]
+pub(crate) enum Verdict {
+    /// A member of system:masters.
+    Superuser,
+    Granted(Granted),
+    /// With what is wrong with the user's bindings.
+    Refused(Vec<String>),
+}
+
+/// The binding that allows it.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    binding: Arc<Binding>,
+    subject: usize,
+}
+
+impl Verdict {
+    pub(crate) fn allowed(&self) -> bool {
+        !matches!(self, Self::Refused(_))
+    }
+
+    /// As Kubernetes words it.
+    pub(crate) fn reason(&self) -> String {
+        match self {
+            Self::Superuser => String::new(),
+            Self::Granted(granted) => format!("RBAC: allowed by {}", granted.describe()),
+            Self::Refused(wrong) => match wrong.as_slice() {
+                [] => String::new(),
+                [one] => format!("RBAC: {one}"),
+                many => format!("RBAC: [{}]", many.join(", ")),
+            },
+        }
+    }
+}
+
+impl Granted {
+    fn describe(&self) -> String {
+        let Binding { namespace, name, role, subjects } = &*self.binding;
+        let (kind, name) = match namespace {
+            Some(namespace) => ("RoleBinding", format!("{name}/{namespace}")),
+            None => ("ClusterRoleBinding", name.to_string()),
+        };
+        let subject = subjects.get(self.subject).map_or_else(String::new, |subject| {
+            let name = &subject.name;
+            if subject.kind == "ServiceAccount" {
+                let own = subject.namespace.as_deref().or(namespace.as_deref()).unwrap_or_default();
+                format!("ServiceAccount {:?}", format!("{name}/{own}"))
+            } else {
+                format!("{} {name:?}", subject.kind)
+            }
+        });
+        format!("{kind} {name:?} of {} {:?} to {subject}", role.kind, role.name)
+    }
+}
+
+impl Index {
+    /// Takes in an object as it is, unless a later one is known. Answers whether a ClusterRole changed.
+    pub(super) fn put(&mut self, object: &Object) -> bool {
+        if !self.newer(&object.key, object.resource_version) {
+            return false;
+        }
+        let at = (object.key.namespace.clone(), object.key.name.clone());
+        match &*object.key.resource.plural {
+            ROLES => {
+                let rules = read::<Role>(object).and_then(|role| role.rules);
+                self.roles.insert(at, Arc::new(rules.unwrap_or_default()));
+            }
+            CLUSTER_ROLES => {
+                let role = read::<ClusterRole>(object).unwrap_or_default();
+                self.roles.insert(at, Arc::new(role.rules.clone().unwrap_or_default()));
+                self.cluster_roles.insert(object.key.name.clone(), Arc::new(role));
+                return true;
+            }
+            ROLE_BINDINGS => {
+                let read = read::<RoleBinding>(object).map(|b| (b.role_ref, b.subjects));
+                self.bind(at, read);
+            }
+            CLUSTER_ROLE_BINDINGS => {
+                let read = read::<ClusterRoleBinding>(object).map(|b| (b.role_ref, b.subjects));
+                self.bind(at, read);
+            }
+            _ => {}
+        }
+        false
+    }
+
+    /// Forgets an object that was removed at this version. Answers whether it was a ClusterRole.
+    pub(super) fn remove(&mut self, key: &Key, version: u64) -> bool {
+        if !self.newer(key, version) {
+            return false;
+        }
+        let at = (key.namespace.clone(), key.name.clone());
+        match &*key.resource.plural {
+            ROLES => drop(self.roles.remove(&at)),
+            CLUSTER_ROLES => {
+                self.roles.remove(&at);
+                self.cluster_roles.remove(&key.name);
+                return true;
+            }
+            ROLE_BINDINGS | CLUSTER_ROLE_BINDINGS => self.unbind(&at),
+            _ => {}
+        }
+        false
+    }
+
+    /// What is there is exactly this, as of `version`: the rest is gone.
+    pub(super) fn replace(&mut self, objects: &[Object], version: u64) {
+        let there: std::collections::HashSet<&Key> = objects.iter().map(|object| &object.key).collect();
+        let gone: Vec<Key> = self.versions.keys().filter(|key| !there.contains(key)).cloned().collect();
+        for key in gone {
+            self.remove(&key, version);
+        }
+        for object in objects {
+            self.put(object);
+        }
+    }
+
+    /// Everything up to `version` was taken in: what is gone needs no mark any more.
+    pub(super) fn settled(&mut self, version: u64) {
+        let Self { versions, roles, bindings, .. } = self;
+        versions.retain(|key, at| {
+            let there = || {
+                let name = (key.namespace.clone(), key.name.clone());
+                match &*key.resource.plural {
+                    ROLES | CLUSTER_ROLES => roles.contains_key(&name),
+                    _ => bindings.contains_key(&name),
+                }
+            };
+            *at > version || there()
+        });
+    }
+
+    fn newer(&mut self, key: &Key, version: u64) -> bool {
+        if &*key.resource.group != GROUP || self.versions.get(key).is_some_and(|known| *known >= version) {
+            return false;
+        }
+        self.versions.insert(key.clone(), version);
+        true
+    }
+
+    fn bind(&mut self, at: (Namespace, Name), read: Option<(RoleRef, Option<Vec<Subject>>)>) {
+        self.unbind(&at);
+        let Some((role, subjects)) = read else { return };
+        let (namespace, name) = at.clone();
+        let binding = Arc::new(Binding { namespace, name, role, subjects: subjects.unwrap_or_default() });
+        for subject in &binding.subjects {
+            if let Some((map, subject)) = self.place(subject, &at.0) {
+                let bound = map.entry(subject).or_default().entry(at.0.clone()).or_default();
+                bound.insert(at.1.clone(), binding.clone());
+            }
+        }
+        self.bindings.insert(at, binding);
+    }
+
+    fn unbind(&mut self, at: &(Namespace, Name)) {
+        let Some(binding) = self.bindings.remove(at) else { return };
+        for subject in &binding.subjects {
+            let Some((map, subject)) = self.place(subject, &at.0) else { continue };
+            let Some(bound) = map.get_mut(&subject) else { continue };
+            if let Some(names) = bound.get_mut(&at.0) {
+                names.remove(&at.1);
+                if names.is_empty() {
+                    bound.remove(&at.0);
+                }
+            }
+            if bound.is_empty() {
+                map.remove(&subject);
+            }
+        }
+    }
+
+    /// Where the bindings of a subject are.
+    fn place(&mut self, subject: &Subject, namespace: &Namespace) -> Option<(&mut HashMap<String, Bound>, String)> {
+        match subject.kind.as_str() {
+            "User" => Some((&mut self.users, subject.name.clone())),
+            "Group" => Some((&mut self.groups, subject.name.clone())),
+            "ServiceAccount" => {
+                let own = subject.namespace.as_deref().filter(|own| !own.is_empty()).or(namespace.as_deref())?;
+                Some((&mut self.users, service_account_name(own, &subject.name)))
+            }
+            _ => None,
+        }
+    }
+
+    /// A user's bindings, those that hold everywhere first.
+    fn bindings_of<'a>(&'a self, user: &User, namespace: &str) -> Vec<&'a Arc<Binding>> {
+        let inside = (!namespace.is_empty()).then(|| Some(Arc::from(namespace)));
+        let mut found: Vec<&Arc<Binding>> = Vec::new();
+        for place in std::iter::once(None).chain(inside) {
+            let of_groups = user.groups.iter().filter_map(|group| self.groups.get(group));
+            for bound in self.users.get(&user.name).into_iter().chain(of_groups) {
+                for binding in bound.get(&place).into_iter().flat_map(BTreeMap::values) {
+                    if !found.iter().any(|known| Arc::ptr_eq(known, binding)) {
+                        found.push(binding);
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    /// The rules of a role that a binding in `namespace` gives.
+    pub(super) fn rules(&self, role: &RoleRef, namespace: &str) -> Result<&Arc<Vec<PolicyRule>>, String> {
+        let (place, plural) = match role.kind.as_str() {
+            "Role" => (Some(Arc::from(namespace)), "role"),
+            "ClusterRole" => (None, "clusterrole"),
+            other => return Err(format!("unsupported role reference kind: {other:?}")),
+        };
+        self.roles
+            .get(&(place, role.name.as_str().into()))
+            .ok_or_else(|| format!("{plural}.{GROUP} {:?} not found", role.name))
+    }
+
+    /// Whether a user may do something.
+    pub(super) fn decide(&self, user: &User, attributes: &Attributes<'_>) -> Verdict {
+        if user.is_superuser() {
+            return Verdict::Superuser;
+        }
+        let mut wrong = Vec::new();
+        for binding in self.bindings_of(user, attributes.namespace()) {
+            match self.rules(&binding.role, binding.namespace.as_deref().unwrap_or_default()) {
+                Ok(rules) if rules.iter().any(|rule| allows(rule, attributes)) => {
+                    let subject = binding.subjects.iter().position(|s| is(s, user, &binding.namespace)).unwrap_or(0);
+                    return Verdict::Granted(Granted { binding: binding.clone(), subject });
+                }
+                Ok(_) => {}
+                Err(error) => wrong.push(error),
+            }
+        }
+        Verdict::Refused(wrong)
+    }
+
+    /// All rules that a user has in a namespace, and what is wrong with its bindings.
+    pub(super) fn rules_of(&self, user: &User, namespace: &str) -> (Vec<PolicyRule>, Vec<String>) {
+        let (mut rules, mut wrong) = (Vec::new(), Vec::new());
+        for binding in self.bindings_of(user, namespace) {
+            match self.rules(&binding.role, binding.namespace.as_deref().unwrap_or_default()) {
+                Ok(found) => rules.extend(found.iter().cloned()),
+                Err(error) => wrong.push(error),
+            }
+        }
+        (rules, wrong)
+    }
+
+    /// What the ClusterRoles that are gathered from others should say and do not.
+    pub(super) fn gathered(&self) -> Vec<(Name, Vec<PolicyRule>)> {
+        let mut out = Vec::new();
+        for (name, role) in &self.cluster_roles {
+            let Some(selectors) = role.aggregation_rule.as_ref().and_then(|a| a.cluster_role_selectors.as_ref()) else {
+                continue;
+            };
+            let mut rules: Vec<PolicyRule> = Vec::new();
+            for (other, source) in &self.cluster_roles {
+                if other != name && selectors.iter().any(|selector| super::selector::selects(selector, source)) {
+                    for rule in list_rules(source) {
+                        if !rules.contains(rule) {
+                            rules.push(rule.clone());
+                        }
+                    }
+                }
+            }
+            if rules != list_rules(role) {
+                out.push((name.clone(), rules));
+            }
+        }
+        out
+    }
+}
+
+fn list_rules(role: &ClusterRole) -> &[PolicyRule] {
+    role.rules.as_deref().unwrap_or_default()
+}
+
+fn is(subject: &Subject, user: &User, namespace: &Namespace) -> bool {
+    match subject.kind.as_str() {
+        "User" => subject.name == user.name,
+        "Group" => user.groups.contains(&subject.name),
+        _ => {
+            let own = subject.namespace.as_deref().filter(|own| !own.is_empty()).or(namespace.as_deref());
+            own.is_some_and(|own| service_account_name(own, &subject.name) == user.name)
+        }
+    }
+}
+
+/// What cannot be read grants nothing.
+fn read<T: DeserializeOwned>(object: &Object) -> Option<T> {
+    match serde_json::from_slice(&object.body) {
+        Ok(read) => Some(read),
+        Err(error) => {
+            tracing::warn!(object = %object.key, %error, "it cannot be read and grants nothing");
+            None
+        }
+    }
+}
