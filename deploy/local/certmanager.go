@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -23,13 +24,19 @@ import (
 	_ "github.com/cert-manager/cert-manager/pkg/controller/clusterissuers"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/issuers"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/acme"
+	dns "github.com/cert-manager/cert-manager/pkg/issuer/acme/dns/util"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/ca"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/selfsigned"
+	"github.com/spf13/pflag"
 )
 
 // runCertManager runs cert-manager's controllers against $KUBECONFIG, or from inside a pod. cert-manager's own main is an
 // internal package; this one registers the same controllers and issuers through the public ones.
 func runCertManager() {
+	flags := pflag.NewFlagSet("cert-manager", pflag.ExitOnError)
+	nameservers := flags.StringSlice("dns01-recursive-nameservers", dns.RecursiveNameservers, "who is asked whether a DNS-01 record is there, as ADDRESS:PORT")
+	health := flags.String("health-address", "", "serve /readyz at this address")
+	exitOn(flags.Parse(os.Args[1:]))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	factory, err := certmanager.NewContextFactory(ctx, certmanager.ContextOptions{
@@ -39,7 +46,7 @@ func runCertManager() {
 		IssuerOptions:      certmanager.IssuerOptions{ClusterResourceNamespace: "cert-manager"},
 		SchedulerOptions:   certmanager.SchedulerOptions{MaxConcurrentChallenges: 60},
 		ACMEOptions: certmanager.ACMEOptions{
-			DNS01Nameservers:      []string{"127.0.0.1:5353"},
+			DNS01Nameservers:      *nameservers,
 			DNS01CheckRetryPeriod: time.Second,
 		},
 		CertificateOptions: certmanager.CertificateOptions{
@@ -58,5 +65,24 @@ func runCertManager() {
 	base.SharedInformerFactory.Start(ctx.Done())
 	base.KubeSharedInformerFactory.Start(ctx.Done())
 	base.HTTP01ResourceMetadataInformersFactory.Start(ctx.Done())
+	if *health != "" {
+		go func() { exitOn(http.ListenAndServe(*health, readyWith(base))) }()
+	}
 	<-ctx.Done()
+}
+
+// readyWith answers /readyz once all that the controllers watch has been read.
+func readyWith(base *certmanager.Context) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+		defer cancel()
+		for kind, synced := range base.SharedInformerFactory.WaitForCacheSync(ctx.Done()) {
+			if !synced {
+				http.Error(w, kind.String()+" are not read yet", http.StatusServiceUnavailable)
+				return
+			}
+		}
+	})
+	return mux
 }

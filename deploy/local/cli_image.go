@@ -95,12 +95,12 @@ func imageImportCommand() *cobra.Command {
 }
 
 func importImage(ctx context.Context, archive, name string) error {
-	if err := cluster.RequireRoot(); err != nil {
-		return err
-	}
 	record, err := cluster.Load(name)
 	if err != nil {
 		return err
+	}
+	if !record.Nodes.Real {
+		return fmt.Errorf("cluster %q has no real node that could use an image", name)
 	}
 	names, err := record.Import(ctx, archive)
 	for _, imported := range names {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/coredns/coredns/core/dnsserver"
 	"github.com/coredns/coredns/coremain"
@@ -28,6 +30,8 @@ import (
 	kwokconfig "sigs.k8s.io/kwok/pkg/config"
 	kwok "sigs.k8s.io/kwok/pkg/kwok/cmd"
 	kwoklog "sigs.k8s.io/kwok/pkg/log"
+
+	"threeport.dev/localkube/volumes"
 )
 
 // components are the programs inside this binary, by the name they are called by. Each is its project's own main, so it
@@ -42,6 +46,7 @@ var components = map[string]func(){
 	"coredns":                 runCoreDNS,
 	"kwok":                    runKwok,
 	"cert-manager":            runCertManager,
+	"volume-provisioner":      runVolumeProvisioner,
 }
 
 // runCoreDNS is CoreDNS with the plugins a cluster's DNS needs; their order is the order in which they see a query.
@@ -50,8 +55,10 @@ func runCoreDNS() {
 	coremain.Run()
 }
 
-// runKwok is kwok's main: its configuration has to be read before its command is made.
+// runKwok is kwok's main: its configuration has to be read before its command is made. cobra would take the flags that
+// Kubernetes' packages declare for the whole program, and one of them, --version, is at odds with its own.
 func runKwok() {
+	pflag.CommandLine = pflag.NewFlagSet("kwok", pflag.ContinueOnError)
 	flags := pflag.NewFlagSet("global", pflag.ContinueOnError)
 	flags.ParseErrorsAllowlist.UnknownFlags = true
 	flags.Usage = func() {}
@@ -61,6 +68,17 @@ func runKwok() {
 	cmd := kwok.NewCommand(ctx)
 	cmd.PersistentFlags().AddFlagSet(flags)
 	exitOn(cmd.ExecuteContext(ctx))
+}
+
+// runVolumeProvisioner makes and removes the volumes of the cluster's own StorageClass.
+func runVolumeProvisioner() {
+	flags := pflag.NewFlagSet("volume-provisioner", pflag.ExitOnError)
+	kubeconfig := flags.String("kubeconfig", "", "kubeconfig file")
+	directory := flags.String("directory", "", "directory that the volumes are made in")
+	exitOn(flags.Parse(os.Args[1:]))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	exitOn(volumes.Provision(ctx, *kubeconfig, *directory))
 }
 
 func exitOn(err error) {

@@ -1,5 +1,5 @@
-// Command localkube runs a real Kubernetes on one Linux machine: a control plane and one node with real pods, made of
-// Go modules, without Docker and without pulling images.
+// Command localkube runs a real Kubernetes on one machine: a control plane, one node with real pods where that is possible,
+// and nodes that kwok pretends. It is made of Go modules, without Docker and without pulling images.
 //
 // It is one multi-call binary. Called by the name of a component (kube-apiserver, kubelet, ...), or with that name as its
 // first argument, it is that component; otherwise it is the command that starts, inspects and ends clusters.

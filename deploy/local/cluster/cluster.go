@@ -1,9 +1,11 @@
-// Package cluster starts, inspects and ends one-node Kubernetes clusters on this machine.
+// Package cluster starts, inspects and ends Kubernetes clusters on this machine, each with one node on which pods run, nodes
+// that kwok pretends, or both.
 //
-// A cluster owns: a network namespace joined to ours by a veth pair, a mount namespace that lives as long as its
-// processes, a cgroup subtree that every process of it (those of its pods too) is born in, a state directory, and a record
-// in /run/localkube. All are found by the cluster's name alone, so that [Down] works after any crash, and nothing else of
-// the machine is touched.
+// Root's cluster on Linux owns: a network namespace joined to ours by a veth pair, a mount namespace that lives as long as
+// its processes, a cgroup subtree that every process of it (those of its pods too) is born in, a state directory, and a
+// record in /run/localkube. All are found by the cluster's name alone, so that [Down] works after any crash, and nothing else
+// of the machine is touched. Anybody else's cluster is processes on 127.0.0.1, a state directory and a record beside it; no
+// pod runs in it.
 package cluster
 
 import (
@@ -26,8 +28,12 @@ type Cluster struct {
 	Name string
 	// Dir holds the cluster's state: certificates, configuration, etcd's and containerd's data, logs.
 	Dir string
-	// Number picks its addresses: 10.200.Number.0/30.
+	// Nodes are what it has of them.
+	Nodes Nodes
+	// Number picks its addresses, 10.200.Number.0/30, if it has any of its own.
 	Number int
+	// Port is that of its API server on 127.0.0.1, if it has no address of its own.
+	Port int
 }
 
 // Cluster networks. Each cluster has a network namespace of its own, so all may use the same ones.
@@ -36,6 +42,9 @@ const (
 	serviceCIDR  = "10.96.0.0/16"
 	apiServiceIP = "10.96.0.1"
 	dnsServiceIP = "10.96.0.10"
+	// kwokCIDR is what the pods of kwok's nodes have, kwokNodes what the nodes themselves have: nobody answers there.
+	kwokCIDR  = "10.89.0.0/16"
+	kwokNodes = "10.90.%d.%d"
 )
 
 // maxDir keeps the longest socket path, kubelet/device-plugins/kubelet.sock, under the 108 bytes of sockaddr_un.
@@ -53,15 +62,21 @@ func CheckName(name string) error {
 
 // DefaultDir is where the state of a cluster goes when nobody says otherwise.
 func DefaultDir(name string) (string, error) {
+	base, err := stateBase()
+	return filepath.Join(base, "localkube", name), err
+}
+
+// stateBase is where all state goes, outside of any checkout.
+func stateBase() (string, error) {
 	base := os.Getenv("THREEPORT_STATE")
 	if base == "" {
 		home, err := os.UserHomeDir()
 		if err != nil {
-			return "", err
+			return "", fmt.Errorf("%w: set it, or THREEPORT_STATE, to the directory for the clusters' state", err)
 		}
 		base = filepath.Join(home, ".local/state/threeport")
 	}
-	return filepath.Abs(filepath.Join(base, "localkube", name))
+	return filepath.Abs(base)
 }
 
 func checkDir(dir string) error {
@@ -71,7 +86,7 @@ func checkDir(dir string) error {
 	return nil
 }
 
-// Node is the name of the cluster's node.
+// Node is the name of the cluster's real node.
 func (c Cluster) Node() string { return c.Name + "-node" }
 
 // HostAddress is our end of the veth pair.
@@ -81,7 +96,15 @@ func (c Cluster) HostAddress() string { return fmt.Sprintf("10.200.%d.1", c.Numb
 func (c Cluster) NodeAddress() string { return fmt.Sprintf("10.200.%d.2", c.Number) }
 
 // Server is the URL of the API server.
-func (c Cluster) Server() string { return "https://" + c.NodeAddress() + ":6443" }
+func (c Cluster) Server() string {
+	if c.onLoopback() {
+		return fmt.Sprintf("https://127.0.0.1:%d", c.Port)
+	}
+	return "https://" + c.NodeAddress() + ":6443"
+}
+
+// onLoopback says that the cluster shares our network, see [loopback].
+func (c Cluster) onLoopback() bool { return c.Port != 0 }
 
 // Kubeconfig is the administrator's kubeconfig file.
 func (c Cluster) Kubeconfig() string { return c.path("kubeconfig") }

@@ -129,7 +129,7 @@ func TestConfigurationIsWellFormedWhateverTheDirectoryIsCalled(t *testing.T) {
 func TestEtcdWaitsForTheDiskOnlyWhenAsked(t *testing.T) {
 	c := Cluster{Name: "test", Dir: "/d", Number: 7}
 	for _, fsync := range []bool{true, false} {
-		unsafe := strings.Contains(strings.Join(c.argv("etcd", fsync), " "), "--unsafe-no-fsync")
+		unsafe := strings.Contains(strings.Join(c.argv("/bin", "etcd", fsync), " "), "--unsafe-no-fsync")
 		if unsafe == fsync {
 			t.Errorf("with fsync %v unsafe is %v", fsync, unsafe)
 		}

@@ -1,15 +1,33 @@
 package cluster
 
-import "path/filepath"
+import (
+	"path/filepath"
+	"slices"
+	"strconv"
+)
 
-// Components are the processes of a cluster, in the order they are started. containerd is a program of its own; the others
-// are calls of this binary.
+// Components are the processes that a cluster may have, in the order they are started. containerd is a program of its own;
+// the others are calls of this binary.
 var Components = []string{
-	"containerd", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy",
+	"containerd", "etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kwok",
+	"volume-provisioner",
+}
+
+// components are the processes of this cluster.
+func (c Cluster) components() []string {
+	return slices.DeleteFunc(slices.Clone(Components), func(component string) bool {
+		switch component {
+		case "containerd", "kubelet", "kube-proxy":
+			return !c.Nodes.Real
+		case "kwok":
+			return c.Nodes.Kwok == 0
+		}
+		return false
+	})
 }
 
 // argv is a component's command line; its first word is what the process is called, see [program].
-func (c Cluster) argv(component string, fsync bool) []string {
+func (c Cluster) argv(bin, component string, fsync bool) []string {
 	args := []string{component}
 	switch component {
 	case "containerd":
@@ -47,6 +65,17 @@ func (c Cluster) argv(component string, fsync bool) []string {
 		)
 	case "kube-proxy":
 		args = append(args, "--config", c.path("kube-proxy.yaml"))
+	case "kwok":
+		// As kwokctl does it: the administrator's rights, and the nodes that say they are kwok's.
+		args = append(args,
+			"--kubeconfig", c.Kubeconfig(),
+			"--config", filepath.Join(bin, stagesFile),
+			"--manage-all-nodes=false", "--manage-nodes-with-annotation-selector", kwokAnnotation+"="+kwokFake,
+			"--cidr", kwokCIDR,
+			"--node-lease-duration-seconds", "40",
+		)
+	case "volume-provisioner":
+		args = append(args, "--kubeconfig", c.path("volume-provisioner.kubeconfig"), "--directory", c.path("volumes"))
 	}
 	return args
 }
@@ -59,21 +88,30 @@ func program(bin, component string) string {
 	return filepath.Join(bin, "localkube")
 }
 
-// etcdFlags: etcd listens on the loopback of the cluster's namespace only, where nobody but the API server is.
+// etcdEndpoint is a socket in the cluster's directory, which is where etcd and the API server are started: nobody else on the
+// machine, and no pod, can speak to etcd. etcd wants a port even here: it is part of the file's name.
+const etcdEndpoint = "unix://etcd.sock:0"
+
 func (c Cluster) etcdFlags() []string {
-	const client, peer = "http://127.0.0.1:2379", "http://127.0.0.1:2380"
+	const peer = "unix://etcd.sock:1"
 	return []string{
 		"--data-dir", c.path("etcd"),
-		"--listen-client-urls", client, "--advertise-client-urls", client,
+		"--listen-client-urls", etcdEndpoint, "--advertise-client-urls", etcdEndpoint,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default=" + peer,
 	}
 }
 
 // apiserverFlags: the advertised address is the node's, so that pods reach the API at its service address.
+// On loopback there is no address that could be advertised, and no pod to want one.
 func (c Cluster) apiserverFlags() []string {
-	return []string{
-		"--etcd-servers", "http://127.0.0.1:2379",
-		"--bind-address", "0.0.0.0", "--secure-port", "6443", "--advertise-address", c.NodeAddress(),
+	address := []string{"--bind-address", "0.0.0.0", "--secure-port", "6443", "--advertise-address", c.NodeAddress()}
+	if c.onLoopback() {
+		address = []string{
+			"--bind-address", "127.0.0.1", "--secure-port", strconv.Itoa(c.Port), "--endpoint-reconciler-type", "none",
+		}
+	}
+	return append(address,
+		"--etcd-servers", etcdEndpoint,
 		"--cert-dir", c.path("pki"),
 		"--tls-cert-file", c.pki("apiserver.crt"), "--tls-private-key-file", c.pki("apiserver.key"),
 		"--client-ca-file", c.pki("ca.crt"),
@@ -90,14 +128,19 @@ func (c Cluster) apiserverFlags() []string {
 		"--service-cluster-ip-range", serviceCIDR,
 		"--authorization-mode", "Node,RBAC", "--enable-admission-plugins", "NodeRestriction",
 		"--allow-privileged=true", "--profiling=false",
-	}
+	)
 }
 
-// clientFlags are common to controller-manager and scheduler. There is one of each, so they elect no leader.
+// clientFlags are common to controller-manager and scheduler. There is one of each, so they elect no leader. What they serve
+// on ports that are the same for all clusters is not served on loopback, where several may be.
 func (c Cluster) clientFlags(component string) []string {
 	kubeconfig := c.path(component + ".kubeconfig")
-	return []string{
+	flags := []string{
 		"--kubeconfig", kubeconfig, "--authentication-kubeconfig", kubeconfig, "--authorization-kubeconfig", kubeconfig,
 		"--leader-elect=false", "--cert-dir", c.path("pki"),
 	}
+	if c.onLoopback() {
+		flags = append(flags, "--secure-port", "0")
+	}
+	return flags
 }

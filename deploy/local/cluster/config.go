@@ -6,9 +6,12 @@ import (
 	"os"
 )
 
+// cniDir is where Debian keeps the CNI plugins.
+const cniDir = "/usr/lib/cni"
+
 // writeConfig writes every configuration file that a component reads. The certificates must be there.
 func (c Cluster) writeConfig() error {
-	for _, dir := range []string{"log", "cni", "cni-ipam", "kubelet", "podlogs"} {
+	for _, dir := range []string{"log", "cni", "cni-ipam", "kubelet", "podlogs", "private/home", "volumes"} {
 		if err := os.MkdirAll(c.path(dir), 0o755); err != nil {
 			return err
 		}
@@ -19,6 +22,7 @@ func (c Cluster) writeConfig() error {
 		"kube-scheduler.kubeconfig":          "kube-scheduler",
 		"kube-proxy.kubeconfig":              "kube-proxy",
 		"kubelet.kubeconfig":                 "kubelet",
+		"volume-provisioner.kubeconfig":      "volume-provisioner",
 	}
 	for file, user := range kubeconfigs {
 		text, err := c.kubeconfig(user)
@@ -127,7 +131,7 @@ disabled_plugins = [
 }
 
 // kubeletConfig: cgroupRoot puts the pods where [Down] finds them. Images come from files and could not be pulled again,
-// so none is ever collected.
+// so none is ever collected. Pods know no names but the cluster's: the machine's resolver is out of their reach.
 func (c Cluster) kubeletConfig() string {
 	return fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -146,6 +150,7 @@ failSwapOn: false
 clusterDNS: [%q]
 clusterDomain: cluster.local
 containerRuntimeEndpoint: %q
+resolvConf: ""
 podLogsDir: %q
 volumePluginDir: %q
 imageGCHighThresholdPercent: 100

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"slices"
 )
 
 // Down ends a cluster: every process, its pods' too, and all it had on this machine but its logs. It works on what a crash
@@ -15,64 +15,88 @@ func Down(ctx context.Context, name string, waiting func()) (found bool, err err
 	if err := CheckName(name); err != nil {
 		return false, err
 	}
-	if err := RequireRoot(); err != nil {
+	ground, err := findGround()
+	if err != nil {
 		return false, err
 	}
-	release, err := lock(ctx, "cluster-"+name, waiting)
+	registry, err := openRegistry()
+	if err != nil {
+		return false, err
+	}
+	release, err := registry.lock(ctx, "cluster-"+name, waiting)
 	if err != nil {
 		return false, err
 	}
 	defer release()
-	groups, err := findCgroups()
+	record, err := registry.load(name)
+	if errors.Is(err, ErrNotRunning) {
+		left, err := ground.names()
+		if err != nil || !slices.Contains(left, name) {
+			return false, errors.Join(err, foreign(name))
+		}
+	} else if err != nil {
+		// A record that cannot be read tells no directory: it is looked for where it would be by default.
+		record = Record{}
+		if record.Dir, err = DefaultDir(name); err != nil {
+			return true, err
+		}
+	}
+	return true, teardown(ctx, registry, ground, record.orNamed(name))
+}
+
+// foreign refuses, in one sentence, to end what is root's.
+func foreign(name string) error {
+	if registry(rootRegistry).has(name) && !privileged() {
+		return fmt.Errorf("cluster %q is root's: run this with sudo", name)
+	}
+	return nil
+}
+
+// Names are the clusters that [Down] would end.
+func Names() ([]string, error) {
+	ground, err := findGround()
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	record, err := Load(name)
-	if err != nil && !errors.Is(err, ErrNotRunning) {
-		// A record that cannot be read tells no directory; the rest is found by the name.
-		record, err = Record{}, nil
+	registry, err := openRegistry()
+	if err != nil {
+		return nil, err
 	}
-	found = err == nil || groups.exists("localkube/"+name)
-	return found, teardown(ctx, record.orNamed(name), groups)
+	recorded, err := registry.names()
+	if err != nil {
+		return nil, err
+	}
+	left, err := ground.names()
+	if err != nil {
+		return nil, err
+	}
+	names := append(recorded, left...)
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
 // teardown removes all of a cluster, in an order that can be broken off anywhere and begun again: the record goes last.
-func teardown(ctx context.Context, r Record, groups cgroups) error {
-	c := r.Cluster
-	if err := groups.kill(c.cgroup()); err != nil {
+func teardown(ctx context.Context, registry registry, ground ground, r Record) error {
+	if err := ground.clear(r.Cluster); err != nil {
 		return err
 	}
-	if c.Dir != "" {
-		if err := unmountBelow(c.Dir); err != nil {
-			return err
+	if r.Dir != "" {
+		if err := r.removeState(); err != nil {
+			return fmt.Errorf("remove %s: %w", r.Dir, err)
 		}
 	}
-	if err := c.deleteNetwork(); err != nil {
-		return err
-	}
-	if err := groups.remove(c.cgroup()); err != nil {
-		return err
-	}
-	if c.Dir != "" {
-		if err := c.removeState(); err != nil {
-			return fmt.Errorf("remove %s: %w", c.Dir, err)
-		}
-	}
-	release, err := lock(ctx, "all", func() {})
+	release, err := registry.lock(ctx, "all", func() {})
 	if err != nil {
 		return err
 	}
 	defer release()
-	if err := os.Remove(recordFile(c.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(registry.file(r.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	others, err := filepath.Glob(filepath.Join(runDir, "[a-z0-9]*.json"))
+	others, err := registry.names()
 	if err != nil || len(others) > 0 {
 		return err
 	}
 	// The last one puts back what all of them had changed.
-	for _, dir := range privateDirs {
-		removeEmpty(dir)
-	}
-	return restoreSysctls()
+	return ground.restore()
 }

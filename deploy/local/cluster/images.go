@@ -13,8 +13,12 @@ import (
 	"threeport.dev/localkube/image"
 )
 
-// PauseImage is the image of the sandbox of every pod. It is made from a file, as all images here are.
-const PauseImage = "localkube.test/pause:1"
+// PauseImage is the image of the sandbox of every pod, SystemImage that of the add-ons: this binary. They are made from files,
+// as all images here are.
+const (
+	PauseImage  = "localkube.test/pause:1"
+	SystemImage = "localkube.test/system:1"
+)
 
 // Import loads an OCI archive into a running cluster, where pods find it with imagePullPolicy IfNotPresent or Never. It
 // returns the names of the images.
@@ -39,8 +43,11 @@ func (c Cluster) Import(ctx context.Context, archive string) ([]string, error) {
 	return names, nil
 }
 
-// importPause waits for containerd and gives it the pause image.
-func (c Cluster) importPause(ctx context.Context, bin string) error {
+// importOwn waits for containerd and gives it the images of the cluster itself.
+func (c Cluster) importOwn(ctx context.Context, bin string) error {
+	if !c.Nodes.Real {
+		return nil
+	}
 	spec := image.Spec{
 		Name:       PauseImage,
 		Entrypoint: []string{"/pause"},
@@ -58,8 +65,12 @@ func (c Cluster) importPause(ctx context.Context, bin string) error {
 	if err := c.awaitContainerd(ctx); err != nil {
 		return err
 	}
-	_, err = c.Import(ctx, archive)
-	return err
+	for _, archive := range []string{archive, filepath.Join(bin, systemArchive)} {
+		if _, err := c.Import(ctx, archive); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c Cluster) awaitContainerd(ctx context.Context) error {

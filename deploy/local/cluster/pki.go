@@ -38,6 +38,7 @@ func (c Cluster) identities() []identity {
 		{file: "kube-controller-manager", user: "system:kube-controller-manager"},
 		{file: "kube-scheduler", user: "system:kube-scheduler"},
 		{file: "kube-proxy", user: "system:kube-proxy"},
+		{file: "volume-provisioner", user: provisionerUser},
 		{file: "kubelet", user: "system:node:" + c.Node(), groups: []string{"system:nodes"}},
 		{file: "kubelet-server", user: "system:node:" + c.Node(), hosts: []string{c.NodeAddress(), c.Node()}},
 	}

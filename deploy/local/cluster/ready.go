@@ -2,14 +2,10 @@ package cluster
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"net"
 	"net/http"
-	"os"
 	"slices"
 	"time"
 )
@@ -19,30 +15,72 @@ func (c Cluster) ready(ctx context.Context) error {
 	return c.get(ctx, "/readyz", nil)
 }
 
-// nodeReady asks whether the node takes pods.
-func (c Cluster) nodeReady(ctx context.Context) error {
-	var node struct {
-		Spec struct {
-			Taints []struct{ Key string }
+// node is what is read of a Node.
+type node struct {
+	Metadata struct{ Name string }
+	Spec     struct {
+		Taints []struct{ Key string }
+	}
+	Status struct {
+		Conditions []condition
+	}
+}
+
+type condition struct{ Type, Status, Message string }
+
+// takesPods says why no pod is put on the node; one that tolerates what kwok's nodes have may be.
+func (n node) takesPods() error {
+	for _, taint := range n.Spec.Taints {
+		if taint.Key != kwokAnnotation {
+			return fmt.Errorf("the node %s has the taint %s", n.Metadata.Name, taint.Key)
 		}
-		Status struct {
-			Conditions []struct{ Type, Status, Message string }
-		}
 	}
-	if err := c.get(ctx, "/api/v1/nodes/"+c.Node(), &node); err != nil {
-		return err
-	}
-	if len(node.Spec.Taints) > 0 {
-		return fmt.Errorf("the node has the taint %s", node.Spec.Taints[0].Key)
-	}
-	for _, condition := range node.Status.Conditions {
+	for _, condition := range n.Status.Conditions {
 		if condition.Type == "Ready" && condition.Status == "True" {
 			return nil
 		} else if condition.Type == "Ready" {
 			return errors.New(condition.Message)
 		}
 	}
-	return errors.New("the node has no Ready condition yet")
+	return fmt.Errorf("the node %s has no Ready condition yet", n.Metadata.Name)
+}
+
+// nodeReady asks whether the real node takes pods.
+func (c Cluster) nodeReady(ctx context.Context) error {
+	var node node
+	if err := c.get(ctx, "/api/v1/nodes/"+c.Node(), &node); err != nil {
+		return err
+	}
+	return node.takesPods()
+}
+
+// kwokReady asks whether all nodes of kwok take pods.
+func (c Cluster) kwokReady(ctx context.Context) error {
+	var list struct{ Items []node }
+	if err := c.get(ctx, "/api/v1/nodes?labelSelector=type%3Dkwok&resourceVersion=0", &list); err != nil {
+		return err
+	}
+	if len(list.Items) < c.Nodes.Kwok {
+		return fmt.Errorf("there are %d nodes of %d", len(list.Items), c.Nodes.Kwok)
+	}
+	for _, node := range list.Items {
+		if err := node.takesPods(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nodesReady asks whether all nodes take pods.
+func (c Cluster) nodesReady(ctx context.Context) error {
+	var err error
+	if c.Nodes.Real {
+		err = c.nodeReady(ctx)
+	}
+	if err == nil && c.Nodes.Kwok > 0 {
+		err = c.kwokReady(ctx)
+	}
+	return err
 }
 
 // serviceAccountReady asks for what every pod of the default namespace mounts: without, creating one is refused.
@@ -53,81 +91,35 @@ func (c Cluster) serviceAccountReady(ctx context.Context) error {
 
 // proxyReady asks whether kube-proxy has written its rules.
 func (c Cluster) proxyReady(ctx context.Context) error {
-	return fetch(ctx, &http.Client{Timeout: 5 * time.Second}, "http://"+c.NodeAddress()+":10256/healthz", nil)
+	return call(ctx, &http.Client{Timeout: 5 * time.Second}, http.MethodGet, "http://"+c.NodeAddress()+":10256/healthz", "", nil, nil)
 }
 
-func (c Cluster) get(ctx context.Context, path string, into any) error {
-	client, err := c.client()
-	if err != nil {
+// certManagerReady asks whether its pod is.
+func (c Cluster) certManagerReady(ctx context.Context) error {
+	var deployment struct {
+		Status struct{ Conditions []condition }
+	}
+	if err := c.get(ctx, "/apis/apps/v1/namespaces/cert-manager/deployments/cert-manager", &deployment); err != nil {
 		return err
 	}
-	defer client.CloseIdleConnections()
-	return fetch(ctx, client, c.Server()+path, into)
-}
-
-// client speaks as the cluster's administrator. client-go would do, but nothing else in this package needs it.
-func (c Cluster) client() (*http.Client, error) {
-	ca, err := os.ReadFile(c.pki("ca.crt"))
-	if err != nil {
-		return nil, err
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca)
-	admin, err := tls.LoadX509KeyPair(c.pki("admin.crt"), c.pki("admin.key"))
-	if err != nil {
-		return nil, err
-	}
-	return &http.Client{
-		Timeout:   5 * time.Second,
-		Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{admin}}},
-	}, nil
-}
-
-func fetch(ctx context.Context, client *http.Client, url string, into any) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return err
-	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", url, response.Status)
-	}
-	if into == nil {
-		return nil
-	}
-	return json.Unmarshal(body, into)
-}
-
-// tail is the end of a log, for an error message.
-func tail(file string) string {
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return err.Error()
-	}
-	const lines = 15
-	for at, newline := range slices.Backward(data) {
-		if newline == '\n' && at < len(data)-1 {
-			if lines == countLines(data[at+1:]) {
-				return string(data[at+1:])
-			}
+	for _, condition := range deployment.Status.Conditions {
+		if condition.Type == "Available" && condition.Status == "True" {
+			return nil
 		}
 	}
-	return string(data)
+	return errors.New("the Deployment cert-manager is not available")
 }
 
-func countLines(data []byte) (count int) {
-	for _, b := range data {
-		if b == '\n' {
-			count++
-		}
+// dnsReady asks for a name of the cluster, as a pod would, at the address that pods are told.
+func (s *starter) dnsReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	resolver := net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		return s.launch.dial("udp", dnsServiceIP+":53")
+	}}
+	addresses, err := resolver.LookupHost(ctx, "kubernetes.default.svc.cluster.local.")
+	if err == nil && !slices.Contains(addresses, apiServiceIP) {
+		err = fmt.Errorf("kubernetes.default is said to be at %v", addresses)
 	}
-	return count
+	return err
 }

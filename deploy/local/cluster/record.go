@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,9 +14,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// runDir holds a record for each cluster. It may outlive a reboot (on some machines /run is on disk), so records carry the
-// boot they were written in.
-const runDir = "/run/localkube"
+// registry is the directory that holds a record for each cluster that one user sees, root's apart from others'. It may
+// outlive a reboot, so records carry the boot they were written in.
+type registry string
+
+func openRegistry() (registry, error) {
+	dir, err := registryDir()
+	return registry(dir), err
+}
+
+// userRegistry is where the clusters of somebody other than root are.
+func userRegistry() (string, error) {
+	base, err := stateBase()
+	return filepath.Join(base, "localkube", ".run"), err
+}
 
 // Record is what is known of a cluster besides its name.
 type Record struct {
@@ -27,6 +37,8 @@ type Record struct {
 	Boot string
 	// Fsync says that etcd waits for the disk.
 	Fsync bool
+	// With are the add-ons that were asked for.
+	With []string
 	// Processes are the components, in the order they were started.
 	Processes []Process
 }
@@ -47,64 +59,79 @@ func (p Process) Alive() bool {
 	return err == nil && start == p.Start
 }
 
-// startTime reads field 22 of /proc/ID/stat; an ended process that nobody waited for counts as gone.
-func startTime(id int) (string, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", id))
-	if err != nil {
-		return "", err
-	}
-	// The second field is the program's name in parentheses and may hold anything.
-	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
-	if len(fields) < 20 || fields[0] == "Z" {
-		return "", fs.ErrNotExist
-	}
-	return fields[19], nil
-}
-
-func recordFile(name string) string { return filepath.Join(runDir, name+".json") }
+func (r registry) file(name string) string { return filepath.Join(string(r), name+".json") }
 
 // Load reads a cluster's record, or says [ErrNotRunning].
 func Load(name string) (Record, error) {
+	registry, err := openRegistry()
+	if err != nil {
+		return Record{}, err
+	}
+	return registry.load(name)
+}
+
+func (r registry) load(name string) (Record, error) {
 	if err := CheckName(name); err != nil {
 		return Record{}, err
 	}
 	var record Record
-	data, err := os.ReadFile(recordFile(name))
+	data, err := os.ReadFile(r.file(name))
 	if errors.Is(err, fs.ErrNotExist) {
+		if err := foreign(name); err != nil {
+			return record, err
+		}
 		return record, fmt.Errorf("cluster %q %w; start it with `localkube up --name %s`", name, ErrNotRunning, name)
 	}
 	if err != nil {
 		return record, err
 	}
 	if err := json.Unmarshal(data, &record); err != nil {
-		return record, fmt.Errorf("%s is damaged (%w): end the cluster with `localkube down --name %s`", recordFile(name), err, name)
+		return record, fmt.Errorf("%s is damaged (%w): end the cluster with `localkube down --name %s`", r.file(name), err, name)
 	}
 	return record, nil
 }
 
 // save replaces the record as a whole, so that a reader or a crash never meets half of one.
-func (r Record) save() error {
-	data, err := json.MarshalIndent(r, "", "  ")
+func (r registry) save(record Record) error {
+	data, err := json.MarshalIndent(record, "", "  ")
 	if err != nil {
 		return err
 	}
 	// The dot keeps the unfinished file out of records().
-	temporary := filepath.Join(runDir, "."+r.Name+".new")
+	temporary := filepath.Join(string(r), "."+record.Name+".new")
 	if err := os.WriteFile(temporary, data, 0o644); err != nil {
 		return err
 	}
-	return os.Rename(temporary, recordFile(r.Name))
+	return os.Rename(temporary, r.file(record.Name))
 }
 
-// Records are the records of all clusters.
-func Records() ([]Record, error) {
-	files, err := filepath.Glob(filepath.Join(runDir, "[a-z0-9]*.json"))
+// has says whether there is a record of that name.
+func (r registry) has(name string) bool {
+	_, err := os.Stat(r.file(name))
+	return err == nil
+}
+
+// names are those that have a record, damaged ones too.
+func (r registry) names() ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(string(r), "[a-z0-9]*.json"))
+	if err != nil {
+		return nil, err
+	}
+	for i, file := range files {
+		files[i] = strings.TrimSuffix(filepath.Base(file), ".json")
+	}
+	return files, nil
+}
+
+// records are the records of all clusters.
+func (r registry) records() ([]Record, error) {
+	names, err := r.names()
 	if err != nil {
 		return nil, err
 	}
 	var records []Record
-	for _, file := range files {
-		record, err := Load(strings.TrimSuffix(filepath.Base(file), ".json"))
+	for _, name := range names {
+		record, err := r.load(name)
 		if errors.Is(err, ErrNotRunning) {
 			continue // ended since the directory was read
 		}
@@ -118,7 +145,7 @@ func Records() ([]Record, error) {
 
 // alive says whether every component of the record still runs.
 func (r Record) alive() bool {
-	if len(r.Processes) != len(Components) || r.Boot != bootID() {
+	if len(r.Processes) != len(r.components()) || r.Boot != bootID() {
 		return false
 	}
 	for _, process := range r.Processes {
@@ -129,21 +156,13 @@ func (r Record) alive() bool {
 	return true
 }
 
-func bootID() string {
-	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(data))
-}
-
-// lock takes a lock in runDir and returns its release. While another process holds it, lock calls wait once and goes on
+// lock takes a lock in the registry and returns its release. While another process holds it, lock calls wait once and goes on
 // trying until the context ends. The file goes with the release, so one that was waited for may not be the one others lock:
 // then it is tried anew.
-func lock(ctx context.Context, name string, wait func()) (release func(), err error) {
-	path := filepath.Join(runDir, "."+name+".lock")
+func (r registry) lock(ctx context.Context, name string, wait func()) (release func(), err error) {
+	path := filepath.Join(string(r), "."+name+".lock")
 	for waited := false; ; {
-		if err := os.MkdirAll(runDir, 0o755); err != nil {
+		if err := os.MkdirAll(string(r), 0o755); err != nil {
 			return nil, err
 		}
 		file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
@@ -157,7 +176,7 @@ func lock(ctx context.Context, name string, wait func()) (release func(), err er
 			return func() {
 				_ = os.Remove(path)
 				file.Close()
-				removeEmpty(runDir)
+				removeEmpty(string(r))
 			}, nil
 		}
 		file.Close()

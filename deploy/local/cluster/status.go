@@ -6,14 +6,20 @@ import (
 	"io"
 )
 
-// Status writes what there is of a cluster and returns nil only when it runs and its node is ready.
+// Status writes what there is of a cluster and returns nil only when it runs and its nodes are ready.
 func Status(ctx context.Context, name string, out io.Writer) error {
 	record, err := Load(name)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "cluster    %s\nserver     %s\nnode       %s at %s\nnetns      %s, joined by %s\ndirectory  %s\n",
-		record.Name, record.Server(), record.Node(), record.NodeAddress(), record.netns(), record.link(), record.Dir)
+	fmt.Fprintf(out, "cluster    %s\nserver     %s\nnodes      %s\n", record.Name, record.Server(), record.Nodes)
+	if record.Nodes.Real {
+		fmt.Fprintf(out, "node       %s at %s\n", record.Node(), record.NodeAddress())
+	}
+	if !record.onLoopback() {
+		fmt.Fprintf(out, "netns      %s, joined by %s\n", record.netns(), record.link())
+	}
+	fmt.Fprintf(out, "directory  %s\n", record.Dir)
 	state := map[string]string{}
 	for _, process := range record.Processes {
 		state[process.Component] = "ended"
@@ -21,7 +27,7 @@ func Status(ctx context.Context, name string, out io.Writer) error {
 			state[process.Component] = fmt.Sprintf("running, process %d", process.ID)
 		}
 	}
-	for _, component := range Components {
+	for _, component := range record.components() {
 		if state[component] == "" {
 			state[component] = "not started"
 		}
@@ -30,8 +36,8 @@ func Status(ctx context.Context, name string, out io.Writer) error {
 	if !record.alive() {
 		return fmt.Errorf("cluster %q is broken: `localkube up --name %s` starts it afresh", name, name)
 	}
-	if err := record.nodeReady(ctx); err != nil {
-		return fmt.Errorf("the node is not ready: %w", err)
+	if err := record.nodesReady(ctx); err != nil {
+		return fmt.Errorf("the nodes are not ready: %w", err)
 	}
 	fmt.Fprintln(out, "ready")
 	return nil

@@ -20,7 +20,7 @@ type savedSysctls struct {
 	Values map[string]string
 }
 
-func sysctlFile() string { return filepath.Join(runDir, ".sysctl") }
+func sysctlFile() string { return filepath.Join(rootRegistry, ".sysctl") }
 
 // saveSysctls remembers the settings unless an earlier cluster did. The caller holds the lock on all clusters.
 func saveSysctls() error {

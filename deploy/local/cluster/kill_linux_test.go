@@ -51,7 +51,7 @@ func TestAWholeTreeOfProcessesIsKilledAndItsCgroupsRemoved(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			l := &launcher{cluster: c, groups: groups}
+			l := &isolatedLauncher{cluster: c, groups: groups}
 			onOwnThread(func() { err = l.inCgroup(cmd) })
 			if err != nil {
 				t.Fatal(err)

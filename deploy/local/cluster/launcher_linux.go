@@ -2,25 +2,25 @@ package cluster
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// launcher starts a cluster's processes from a thread that has entered its namespaces. A process is in its namespaces and
-// its cgroup from birth, so there is no moment in which a crash of localkube would lose sight of it.
-type launcher struct {
+// isolatedLauncher starts a cluster's processes from a thread that has entered its namespaces. A process is in its namespaces
+// and its cgroup from birth, so there is no moment in which a crash of localkube would lose sight of it.
+type isolatedLauncher struct {
 	cluster Cluster
 	groups  cgroups
 	jobs    chan func()
 }
 
-func newLauncher(c Cluster, groups cgroups) (*launcher, error) {
-	l := &launcher{cluster: c, groups: groups, jobs: make(chan func())}
+func newIsolatedLauncher(c Cluster, groups cgroups) (*isolatedLauncher, error) {
+	l := &isolatedLauncher{cluster: c, groups: groups, jobs: make(chan func())}
 	ready := make(chan error)
 	go onOwnThread(func() {
 		err := l.enter()
@@ -35,9 +35,9 @@ func newLauncher(c Cluster, groups cgroups) (*launcher, error) {
 	return l, <-ready
 }
 
-func (l *launcher) close() { close(l.jobs) }
+func (l *isolatedLauncher) close() { close(l.jobs) }
 
-func (l *launcher) enter() error {
+func (l *isolatedLauncher) enter() error {
 	space, err := os.Open(filepath.Join(netnsDir, l.cluster.netns()))
 	if err != nil {
 		return err
@@ -53,35 +53,30 @@ func (l *launcher) enter() error {
 	return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0)
 }
 
-// start starts a component, writing to its log.
-func (l *launcher) start(bin string, argv []string) (*exec.Cmd, error) {
-	component := argv[0]
-	log, err := os.OpenFile(l.cluster.Log(component), os.O_CREATE|os.O_WRONLY|os.O_TRUNC|os.O_APPEND, 0o644)
-	if err != nil {
-		return nil, err
+func (l *isolatedLauncher) start(cmd *exec.Cmd) (err error) {
+	l.do(func() { err = l.inCgroup(cmd) })
+	return err
+}
+
+// dial makes the connection's socket in the cluster's network namespace, where it stays whoever uses it.
+func (l *isolatedLauncher) dial(network, address string) (connection net.Conn, err error) {
+	l.do(func() { connection, err = net.Dial(network, address) })
+	return connection, err
+}
+
+// do runs a function on the thread that is inside.
+func (l *isolatedLauncher) do(job func()) {
+	done := make(chan struct{})
+	l.jobs <- func() {
+		defer close(done)
+		job()
 	}
-	defer log.Close()
-	cmd := &exec.Cmd{
-		Path:   program(bin, component),
-		Args:   argv,
-		Dir:    l.cluster.Dir,
-		Env:    environment(bin),
-		Stdout: log,
-		Stderr: log,
-		// Of its own session: what ends localkube's terminal does not end the cluster.
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
-	}
-	result := make(chan error)
-	l.jobs <- func() { result <- l.inCgroup(cmd) }
-	if err := <-result; err != nil {
-		return nil, fmt.Errorf("start %s: %w", component, err)
-	}
-	return cmd, nil
+	<-done
 }
 
 // inCgroup starts cmd in the cluster's cgroup. Version 2 has a system call for that. With version 1 the thread itself goes
 // there and back, as a child is born where the thread is that makes it.
-func (l *launcher) inCgroup(cmd *exec.Cmd) error {
+func (l *isolatedLauncher) inCgroup(cmd *exec.Cmd) error {
 	system := filepath.Join(l.groups.tracker, l.cluster.cgroup(), "system")
 	if l.groups.unified {
 		dir, err := os.Open(system)
@@ -108,7 +103,7 @@ func (l *launcher) inCgroup(cmd *exec.Cmd) error {
 }
 
 // ownCgroup is the directory of the calling thread's cgroup in the tracking hierarchy.
-func (l *launcher) ownCgroup() (string, error) {
+func (l *isolatedLauncher) ownCgroup() (string, error) {
 	data, err := os.ReadFile("/proc/thread-self/cgroup")
 	if err != nil {
 		return "", err
@@ -120,14 +115,4 @@ func (l *launcher) ownCgroup() (string, error) {
 		}
 	}
 	return l.groups.tracker, nil
-}
-
-// environment is what the components get to see: nothing of the caller's but where programs are. Debian keeps runc and nft
-// in sbin, which a user's PATH may lack.
-func environment(bin string) []string {
-	return []string{
-		"PATH=" + bin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"HOME=/root",
-		"LANG=C.UTF-8",
-	}
 }

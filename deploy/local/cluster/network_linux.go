@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -153,22 +152,4 @@ func overlaps(addresses []net.Addr, ip string) bool {
 		}
 	}
 	return false
-}
-
-// unmountBelow unmounts all that is mounted below dir in our mount namespace, the last mounted first.
-func unmountBelow(dir string) error {
-	mounts, err := mountsBelow("/proc/self/mountinfo", dir)
-	if err != nil {
-		return err
-	}
-	for i := len(mounts) - 1; i >= 0; i-- {
-		err := retryBusy(time.Second, func() error { return unix.Unmount(mounts[i], 0) })
-		if errors.Is(err, unix.EBUSY) {
-			err = unix.Unmount(mounts[i], unix.MNT_DETACH)
-		}
-		if err != nil {
-			return fmt.Errorf("unmount %s: %w", mounts[i], err)
-		}
-	}
-	return nil
 }
