@@ -35,6 +35,7 @@ pub(crate) fn install() -> Result<PrometheusHandle> {
         .install_recorder()
         .context("set up the metrics")?;
     threeport_api::describe_meters();
+    threeport_collector::describe_meters();
     threeport_controller::describe_meters();
     threeport_store::describe_meters();
     threeport_wasm::describe_meters();

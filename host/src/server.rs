@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use threeport_collector::{BuiltIn, Collector};
 use threeport_controller::Controller;
 use threeport_scheduler::{Bell, Listener, jetstream, local};
 use threeport_store::{Key32, Store};
@@ -54,17 +55,20 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
     api_config.issuer = config.service_account_issuer.clone();
     api_config.blob_limit = config.blob_limit << 20;
     api_config.metrics = Some(metrics::exposition(meters, store.clone(), monitor.clone()));
+    let collector = Collector::new(store.clone(), bell.clone(), built_in(), owner()?);
     let served = threeport_api::serve(api_config, store.clone(), bell, wait_for(stopped.clone())).await?;
     let address = served.address();
     let kubeconfig = threeport_api::kubeconfig(&format!("https://{}", reachable(address)), pki.ca_pem(), &token);
     state::write_private(&settings.join("kubeconfig"), kubeconfig.as_bytes())?;
     tracing::info!(%address, kubeconfig = %settings.join("kubeconfig").display(), "serving");
 
+    let collecting = tokio::spawn(collector.run(stopped.clone()));
     let reconciling = tokio::spawn(controller.run(stopped));
     signalled().await?;
     tracing::info!("stopping: no new claims, runs under way finish");
     stop.send_replace(true);
     reconciling.await.context("the controller broke")?;
+    collecting.await.context("the collector broke")?;
     // Watches are open-ended: they are cut when the grace time is over.
     let _timed_out = tokio::time::timeout(Duration::from_secs(5), served.finished()).await;
     let stats = monitor.stats();
@@ -79,6 +83,12 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
         "stopped"
     );
     Ok(())
+}
+
+/// What the collector need not look up.
+fn built_in() -> Vec<BuiltIn> {
+    let kinds = threeport_api::builtin_kinds().into_iter();
+    kinds.map(|(group, kind, namespaced)| BuiltIn { group, kind, namespaced }).collect()
 }
 
 /// Where a client on this machine reaches a listener: nobody can connect to "every address".

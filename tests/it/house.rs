@@ -18,6 +18,7 @@ fn picture() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
             BTreeSet::from([
                 "threeport-api",
                 "threeport-cli",
+                "threeport-collector",
                 "threeport-controller",
                 "threeport-scheduler",
                 "threeport-store",
@@ -26,6 +27,7 @@ fn picture() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         ),
         ("threeport-api", BTreeSet::from(["threeport-store", "threeport-scheduler"])),
         ("threeport-cli", BTreeSet::from(["threeport-kube", "threeport-component"])),
+        ("threeport-collector", BTreeSet::from(["threeport-store", "threeport-scheduler"])),
         ("threeport-component", BTreeSet::new()),
         (
             "threeport-controller",

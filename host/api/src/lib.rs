@@ -43,6 +43,12 @@ pub fn definition_errors(definition: &serde_json::Value) -> Vec<String> {
 /// Who tokens are from unless something else is configured.
 pub const ISSUER: &str = "https://threeport.default.svc";
 
+/// The kinds that are served without a definition: group, kind, and whether they lie in namespaces.
+pub fn builtin_kinds() -> Vec<(String, String, bool)> {
+    let kinds = registry::Registry::new().kinds();
+    kinds.all().map(|kind| (kind.resource.group.to_string(), kind.kind.to_string(), kind.namespaced)).collect()
+}
+
 /// How to serve.
 #[derive(Clone)]
 #[non_exhaustive]

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use threeport_scheduler::{Bell, Wake};
 use threeport_store::Store;
-use tokio::sync::{RwLock, watch};
+use tokio::sync::watch;
 use tracing::Instrument as _;
 
 use crate::Metrics;
@@ -37,8 +37,6 @@ pub(crate) struct App {
     pub metrics: Option<Metrics>,
     /// Watches end when this turns true.
     pub stopped: watch::Receiver<bool>,
-    /// Held for reading while an object is put into a namespace, for writing while one is removed: no object is left behind.
-    pub namespaces: RwLock<()>,
 }
 
 impl App {
@@ -51,7 +49,7 @@ impl App {
         address: SocketAddr,
         blob_limit: u64,
     ) -> Self {
-        Self { store, registry, bell, address, auth, blob_limit, metrics: None, stopped, namespaces: RwLock::new(()) }
+        Self { store, registry, bell, address, auth, blob_limit, metrics: None, stopped }
     }
 
     /// Rings for an object that is due.
@@ -199,6 +197,7 @@ async fn verb(app: &Arc<App>, method: &Method, call: Call) -> ApiResult<Response
         ("PUT", true) => resources::update(app, call).await,
         ("PATCH", true) => resources::patch(app, call).await,
         ("DELETE", true) if !call.status => resources::delete(app, call).await,
+        ("DELETE", false) => resources::delete_collection(app, call).await,
         _ => refused(),
     }
 }

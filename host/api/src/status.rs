@@ -154,6 +154,7 @@ impl ApiError {
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
+        let said = error.to_string();
         match error {
             StoreError::AlreadyExists(key) => Self::already_exists(&key.resource, &key.name),
             StoreError::NotFound(key) => Self::not_found(&key.resource, &key.name),
@@ -177,6 +178,13 @@ impl From<StoreError> for ApiError {
             StoreError::Gone { asked, oldest, .. } => {
                 Self::gone(format!("too old resource version: {asked} (the change log starts at {oldest})"))
             }
+            StoreError::InUse { key, .. } | StoreError::Going(key) => {
+                let why = said.strip_prefix(&format!("{key} ")).unwrap_or(&said).to_owned();
+                let causes = vec![json!({"reason": "InTheWay", "message": said})];
+                Self::conflict(&key.resource, &key.name, &why).with_causes(causes)
+            }
+            StoreError::NotEmpty(_) => Self::new(StatusCode::CONFLICT, "Conflict", said.clone())
+                .with_causes(vec![json!({"reason": "NotEmpty", "message": said})]),
             too_deep @ StoreError::TooDeep(_) => Self::bad_request(too_deep.to_string()),
             other => {
                 tracing::error!(error = %other, "the store failed");

@@ -2,13 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use threeport_store::{Error, InventoryEntry};
+use k8s_openapi::jiff::Timestamp;
+use threeport_store::{Claim, Error, InventoryEntry, Op, lifecycle};
 
 use crate::carried::target_ref;
-use crate::events::Note;
+use crate::events::{self, Note};
 use crate::host::Host;
 use crate::observe::reference;
 use crate::wishes::abandoned;
+
+/// Reason of the Events.
+pub(crate) const ABANDONED: &str = "Abandoned";
 
 /// Room for names in one Event's message.
 const ROOM: usize = 800;
@@ -65,12 +69,30 @@ pub(crate) fn notes(entries: &[InventoryEntry]) -> Vec<Note> {
     notes
 }
 
+/// Events about the namespace of an object, if it goes as a whole: those in it go with it, and what was left behind has to be known afterwards.
+pub(crate) async fn of_namespace(host: &Host, claim: &Claim, notes: &[Note], now: Timestamp) -> Vec<Op> {
+    let abandoned = notes.iter().filter(|note| note.reason == ABANDONED);
+    let Some(name) = claim.object.key.namespace.as_deref().filter(|_| abandoned.clone().next().is_some()) else {
+        return Vec::new();
+    };
+    let namespace = match host.store.get(&lifecycle::namespace_key(name)).await {
+        Ok(Some(namespace)) if lifecycle::is_going(&namespace) => namespace.value(),
+        Ok(_) => return Vec::new(),
+        Err(error) => {
+            tracing::warn!(object = %claim.object.key, "what was left behind is told in its namespace only: {error}");
+            return Vec::new();
+        }
+    };
+    let about = |note: &Note| Note { message: format!("{}: {}", claim.object.key, note.message), ..note.clone() };
+    abandoned.map(|note| events::op(&namespace, &about(note), &host.config.owner, now)).collect()
+}
+
 fn left_behind(target: &str, names: &str) -> Note {
     let place = target_ref(target).map_or_else(
         || target.to_owned(),
         |target| format!("{} {}/{}", target.kind, target.namespace.unwrap_or_default(), target.name),
     );
-    Note::warning("Abandoned", format!("left behind on {place}: {names}"))
+    Note::warning(ABANDONED, format!("left behind on {place}: {names}"))
 }
 
 #[cfg(test)]

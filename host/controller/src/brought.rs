@@ -1,7 +1,7 @@
 //! The kinds that a version of a plugin brings, as writes to the stored definitions.
 
 use serde_json::Value;
-use threeport_store::{Key, ListQuery, MAX_DEPTH, Op, Precondition, Resource, Scope, Store, deeper_than};
+use threeport_store::{Demand, Key, ListQuery, MAX_DEPTH, Op, Precondition, Resource, Scope, Store, deeper_than};
 use threeport_wasm::Plugin;
 use uuid::Uuid;
 
@@ -40,12 +40,11 @@ pub(crate) async fn owned(store: &Store, plugin: &str) -> Result<Vec<Owned>, thr
 }
 
 impl Owned {
-    /// Its removal.
-    pub(crate) fn remove(self) -> Op {
-        Op::Remove {
-            key: self.key,
-            precondition: Precondition::Present { uid: Some(self.uid), resource_version: None },
-        }
+    /// Its removal, as long as there is still no object of its kind.
+    pub(crate) fn remove(self) -> [Op; 2] {
+        let precondition = Precondition::Present { uid: Some(self.uid), resource_version: None };
+        let none = Demand::None(Scope { resource: self.resource, namespace: None });
+        [Op::Check(none), Op::Remove { key: self.key, precondition }]
     }
 }
 
@@ -112,7 +111,7 @@ pub(crate) async fn writes(
             );
             return Ok(Err(Trouble::stalled("KindDropped", message)));
         }
-        ops.push(dropped.remove());
+        ops.extend(dropped.remove());
     }
     Ok(Ok((kinds, ops)))
 }

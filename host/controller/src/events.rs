@@ -182,7 +182,7 @@ mod tests {
         let object = json!({"apiVersion": "example.org/v1", "kind": "Kite", "metadata": {"namespace": "a", "name": "red", "uid": "u"}});
         let make = |message: &str| match op(&object, &Note::warning("Torn", message), "host", Timestamp::UNIX_EPOCH) {
             Op::Put { key, body, .. } => (key, body),
-            Op::Remove { .. } => unreachable!(),
+            Op::Remove { .. } | Op::Check(_) => unreachable!(),
         };
         let ((first, body), (second, _)) = (make(&"x".repeat(5000)), make(&"x".repeat(5000)));
         assert_eq!(first, second);

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use threeport_kube::Error as TargetError;
 use threeport_store::Claim;
 
+use crate::abandon::ABANDONED;
 use crate::carried::{Carried, target_ref};
 use crate::events::Note;
 use crate::host::Host;
@@ -65,7 +66,7 @@ pub(crate) async fn own(host: &Host, claim: &Claim, name: &str, abandon: bool) -
         let message = format!(
             "left behind on the target: namespace threeport-system, and accounts, roles and namespaces with the label threeport.dev/target-uid={uid}: {why}"
         );
-        Ok(vec![Note::warning("Abandoned", message)])
+        Ok(vec![Note::warning(ABANDONED, message)])
     };
     let admin = match host.targets.given(name, link).await {
         Ok((admin, _)) => admin,

@@ -163,7 +163,7 @@ async fn remove(host: &Host, name: &str) -> Result<(Report, Option<Install>), St
             trouble.pace = Pace::Within(Duration::from_secs(2));
             return Ok((Report::trouble(&trouble), None));
         }
-        ops.push(kind.remove());
+        ops.extend(kind.remove());
     }
     let report = Report { ops, ..Report::finished(Vec::new()) };
     Ok((report, Some(Install::Remove { name: name.to_owned() })))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use threeport_kube::{Owner, WatchScope};
-use threeport_store::{Claim, InventoryEntry};
+use threeport_store::{Claim, InventoryEntry, lifecycle};
 use threeport_wasm::{Condition, Entry, Failure, Next, ObjectRef, Plan, Plugin};
 
 use crate::abandon::{self, Abandoned};
@@ -129,7 +129,7 @@ async fn allow(host: &Host, scope: &mut Scope, targets: &BTreeSet<String>) -> Re
 /// What holds a cleanup up, or makes it needless.
 async fn before_cleanup(host: &Host, claim: &Claim, body: &Value) -> Result<Option<Report>, Stop> {
     let finalizers = body["metadata"]["finalizers"].as_array();
-    if !finalizers.is_some_and(|all| all.iter().any(|one| one == threeport_store::lifecycle::FINALIZER)) {
+    if !finalizers.is_some_and(|all| all.iter().any(|one| one == lifecycle::FINALIZER)) {
         // Ours is off already: others hold the object, and there is nothing left to do.
         return Ok(Some(Report::finished(Vec::new())));
     }
@@ -146,7 +146,12 @@ async fn before_cleanup(host: &Host, claim: &Claim, body: &Value) -> Result<Opti
         return Ok(None);
     }
     let users: Vec<String> = users.into_iter().collect();
-    let message = format!("it is used by {}; delete them first", users.join(", "));
+    let users = users.join(", ");
+    let message = if lifecycle::has_finalizer(body, lifecycle::DEPENDANTS) {
+        format!("those who need it are deleted first: {users}")
+    } else {
+        format!("it is used by {users}; delete them first")
+    };
     let trouble = Trouble { pace: Pace::Within(Duration::from_secs(2)), ..Trouble::waiting("InUse", message) };
     Ok(Some(Report::trouble(&trouble)))
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use threeport_scheduler::Wake;
 use threeport_store::{Claim, Completed, Completion, Error};
 
+use crate::abandon;
 use crate::events;
 use crate::host::Host;
 use crate::kinds::plugins;
@@ -56,7 +57,9 @@ async fn finish(
             (Report::trouble(&Trouble { stalled: true, ..Trouble::again("HostFailed", message) }), None)
         }
     };
+    let left_behind = abandon::of_namespace(host, claim, &report.notes, Timestamp::now()).await;
     let mut completion = report.completion(&host.config, claim, object, Timestamp::now());
+    completion.ops.extend(left_behind);
     // An error: then the write below fails as well, and is tried again.
     if let Err(error) = events::merge(&host.store, &mut completion.ops).await {
         tracing::debug!(object = %claim.object.key, "events are not merged: {error}");
@@ -132,9 +135,14 @@ async fn complete(
                 tokio::time::sleep(RETRY).await;
             }
             // Another write came between: what was done is done, what is said of it is said by the next run.
-            Err(error @ (Error::Conflict { .. } | Error::AlreadyExists(_) | Error::NotFound(_)))
-                if !completion.ops.is_empty() =>
-            {
+            Err(
+                error @ (Error::Conflict { .. }
+                | Error::AlreadyExists(_)
+                | Error::NotFound(_)
+                | Error::NotEmpty(_)
+                | Error::InUse { .. }
+                | Error::Going(_)),
+            ) if !completion.ops.is_empty() => {
                 let trouble = Trouble::again("WriteConflict", format!("{error}; it is tried again"));
                 let report = Report { inventory: completion.inventory.take(), ..Report::trouble(&trouble) };
                 whole = false;

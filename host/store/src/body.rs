@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::error::Error;
+use crate::lifecycle;
 use crate::types::{Key, MAX_DEPTH, Object, deeper_than};
 
 /// Nobody can guess it, so nobody can have it in a body.
@@ -17,6 +18,10 @@ pub(crate) struct Body {
     /// Where the resourceVersion goes; None for a text that is kept as it is.
     gap: Option<usize>,
     pub(crate) uid: Arc<str>,
+    /// uids of its owners, each once.
+    pub(crate) owners: Vec<Arc<str>>,
+    /// The collector has to see to its going.
+    pub(crate) collected: bool,
 }
 
 impl Body {
@@ -33,12 +38,15 @@ impl Body {
             text: object.body.to_vec(),
             gap: None,
             uid: object.uid.clone(),
+            owners: Vec::new(),
+            collected: false,
         })
     }
 
     /// Whatever is to be written, however deep.
     pub(crate) fn write(key: &Key, mut value: Value) -> Result<Self, Error> {
         let refused = |why: &str| Error::Corrupt(key.to_string(), why.to_string());
+        let (owners, collected) = (lifecycle::owner_uids(&value), lifecycle::is_collected(key, &value));
         let metadata = value.get_mut("metadata").and_then(Value::as_object_mut);
         let metadata = metadata.ok_or_else(|| refused("the body to be written has no metadata"))?;
         let uid = metadata.get("uid").and_then(Value::as_str).filter(|uid| !uid.is_empty()).map(Arc::from);
@@ -47,7 +55,7 @@ impl Body {
         let mut text = serde_json::to_vec(&value).map_err(|error| refused(&error.to_string()))?;
         let gap = memchr::memmem::find(&text, PLACEHOLDER.as_bytes()).expect("it was just written");
         text.drain(gap..gap + PLACEHOLDER.len());
-        Ok(Self { text, gap: Some(gap), uid })
+        Ok(Self { text, gap: Some(gap), uid, owners, collected })
     }
 
     pub(crate) fn len(&self) -> usize {

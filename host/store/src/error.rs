@@ -1,6 +1,6 @@
 //! What can go wrong, by what the caller can do about it.
 
-use crate::types::Key;
+use crate::types::{Edge, Key};
 
 /// Failures of the store.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +21,20 @@ pub enum Error {
         /// What is stored.
         found: String,
     },
+    /// Others need it.
+    #[error("{key} is in use by {}", several(users.iter().map(|(user, _)| user)))]
+    InUse {
+        /// What was to go.
+        key: Key,
+        /// Who refers to it, or to something in it, and how.
+        users: Vec<(Key, Edge)>,
+    },
+    /// It is being deleted.
+    #[error("{0} is being deleted")]
+    Going(Key),
+    /// There are objects where none should be.
+    #[error("there are still {}", several(.0.iter()))]
+    NotEmpty(Vec<Key>),
     /// The asked resourceVersion is older than the change log reaches, or newer than it is: list again.
     #[error("resource version {asked} is not available: the log covers {oldest} to {newest}")]
     Gone {
@@ -48,4 +62,15 @@ pub enum Error {
     /// A stored row cannot be read: wrong key or damaged data.
     #[error("stored data of {0} cannot be read: {1}")]
     Corrupt(String, String),
+}
+
+/// The first few of many.
+fn several<'a>(keys: impl ExactSizeIterator<Item = &'a Key>) -> String {
+    const NAMED: usize = 10;
+    let count = keys.len();
+    let mut shown: Vec<String> = keys.take(NAMED).map(ToString::to_string).collect();
+    if count > NAMED {
+        shown.push(format!("{} more", count - NAMED));
+    }
+    shown.join(", ")
 }

@@ -73,7 +73,7 @@ impl Group<'_> {
     /// All steps or none.
     pub(crate) fn write(&mut self, steps: &[Step]) -> Result<Vec<Object>, Error> {
         let mut draft = self.draft();
-        let objects = steps.iter().map(|step| draft.apply(step)).collect::<Result<_, _>>()?;
+        let objects = steps.iter().filter_map(|step| draft.apply(step).transpose()).collect::<Result<_, _>>()?;
         let mine = draft.mine;
         self.accept(mine);
         Ok(objects)
@@ -145,6 +145,18 @@ impl Group<'_> {
         let entry = self.held(&self.draft(), claim)?;
         self.queue.update(entry.id, |work| work.owner = None);
         Ok(())
+    }
+
+    /// Settles suspects as they were seen.
+    pub(crate) fn settle_suspects(&mut self, seen: &[(Arc<str>, u64)]) {
+        let mut draft = self.draft();
+        for (uid, seq) in seen {
+            if let Some(id) = draft.id_of(uid) {
+                draft.settle(id, *seq);
+            }
+        }
+        let mine = draft.mine;
+        self.accept(mine);
     }
 
     /// Wakes what has a work item; tells which those were.

@@ -8,13 +8,14 @@ use crate::blob::BlobWrite;
 use crate::body::{Body, differs_for_others};
 use crate::error::Error;
 use crate::state::{Entry, Logged, State};
-use crate::types::{ChangeKind, Class, Edge, Key, Object, Op, Precondition};
+use crate::types::{ChangeKind, Class, Demand, Edge, Key, Object, Op, Precondition};
 use crate::work::InventoryEntry;
 
 /// An [`Op`] with its body serialised.
 pub(crate) enum Step {
     Put { key: Key, body: Body, precondition: Precondition, edges: Option<Vec<Edge>>, wake: Option<Class> },
     Remove { key: Key, precondition: Precondition },
+    Check(Demand),
 }
 
 impl Step {
@@ -25,13 +26,14 @@ impl Step {
                 Self::Put { key, body, precondition, edges, wake }
             }
             Op::Remove { key, precondition } => Self::Remove { key, precondition },
+            Op::Check(demand) => Self::Check(demand),
         })
     }
 
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Put { body, .. } => body.len(),
-            Self::Remove { .. } => 0,
+            Self::Remove { .. } | Self::Check(_) => 0,
         }
     }
 }
@@ -58,6 +60,11 @@ pub(crate) struct Layer {
     pub(crate) objects: HashMap<Key, Option<Entry>>,
     pub(crate) uids: HashMap<Arc<str>, Option<Key>>,
     pub(crate) edges: HashMap<i64, Vec<Edge>>,
+    pub(crate) owners: HashMap<i64, Vec<Arc<str>>>,
+    /// What the collector has to look at; None: it is settled.
+    pub(crate) suspects: HashMap<i64, Option<u64>>,
+    /// How many reasons to look were counted.
+    pub(crate) reasons: u64,
     pub(crate) log: Vec<Logged>,
     pub(crate) wakes: Vec<Wake>,
     pub(crate) removed: HashSet<i64>,
@@ -75,6 +82,9 @@ impl Layer {
         self.objects.extend(later.objects);
         self.uids.extend(later.uids);
         self.edges.extend(later.edges);
+        self.owners.extend(later.owners);
+        self.suspects.extend(later.suspects);
+        self.reasons += later.reasons;
         self.log.extend(later.log);
         self.wakes.extend(later.wakes);
         self.removed.extend(later.removed);
@@ -88,6 +98,7 @@ impl Layer {
     /// Whether there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
         let nothing = self.log.is_empty() && self.edges.is_empty() && self.carried.is_empty();
+        let nothing = nothing && self.owners.is_empty() && self.suspects.is_empty();
         nothing && self.inventory.is_empty() && self.blobs.is_empty() && self.compact.is_none()
     }
 }
@@ -121,6 +132,11 @@ impl<'a> Draft<'a> {
         self.state.version + (self.group.log.len() + self.mine.log.len()) as u64 + 1
     }
 
+    pub(crate) fn edges_of(&self, id: i64) -> &[Edge] {
+        let layered = self.mine.edges.get(&id).or_else(|| self.group.edges.get(&id));
+        layered.map_or(self.state.edges_of(id), Vec::as_slice)
+    }
+
     /// Who refers to a key now, by number.
     pub(crate) fn referrers(&self, key: &Key) -> Vec<i64> {
         let layered = |id: &i64| self.mine.edges.get(id).or_else(|| self.group.edges.get(id));
@@ -142,16 +158,17 @@ impl<'a> Draft<'a> {
         ids
     }
 
-    /// Applies one step of a write.
-    pub(crate) fn apply(&mut self, step: &Step) -> Result<Object, Error> {
+    /// Applies one step of a write; a check gives no object.
+    pub(crate) fn apply(&mut self, step: &Step) -> Result<Option<Object>, Error> {
         match step {
+            Step::Check(demand) => self.demand(demand).map(|()| None),
             Step::Put { key, body, precondition, edges, wake } => {
-                self.put(key, body, precondition, edges.as_ref(), *wake)
+                self.put(key, body, precondition, edges.as_ref(), *wake).map(Some)
             }
             Step::Remove { key, precondition } => {
                 let entry = self.check(key, precondition)?.ok_or_else(|| Error::NotFound(key.clone()))?;
                 let body = Body::last(&entry.object);
-                Ok(self.remove(&entry, &body))
+                Ok(Some(self.remove(&entry, &body)))
             }
         }
     }
@@ -197,8 +214,9 @@ impl<'a> Draft<'a> {
             None => self.add(key, body),
         };
         if let Some(edges) = edges {
-            let now = self.mine.edges.get(&entry.id).or_else(|| self.group.edges.get(&entry.id));
-            if now.map_or(self.state.edges_of(entry.id), Vec::as_slice) != edges {
+            if self.edges_of(entry.id) != edges {
+                let around = self.edges_of(entry.id).iter().chain(edges).map(|edge| edge.to.clone()).collect();
+                self.bump_all(around);
                 self.mine.edges.insert(entry.id, edges.clone());
             }
         }
@@ -213,7 +231,10 @@ impl<'a> Draft<'a> {
         self.mine.created += 1;
         self.mine.uids.insert(body.uid.clone(), Some(key.clone()));
         self.wake_referrers(key);
-        self.record(ChangeKind::Added, key, id, body, None)
+        let entry = self.record(ChangeKind::Added, key, id, body, None);
+        self.relate(id, body);
+        self.bump_around(&entry);
+        entry
     }
 
     /// Writes a new body of an object; `tell` wakes those who refer to it if it matters to them.
@@ -223,18 +244,24 @@ impl<'a> Draft<'a> {
         if tell && !self.referrers(&key).is_empty() && differs_for_others(&entry.object.body, &changed.object.body) {
             self.wake_referrers(&key);
         }
+        self.relate(entry.id, body);
+        self.bump_around(&changed);
         changed
     }
 
     /// Removes an object; `body` is how it was last.
     pub(crate) fn remove(&mut self, entry: &Entry, body: &Body) -> Object {
         let key = entry.object.key.clone();
+        self.bump_around(entry);
         let gone = self.record(ChangeKind::Deleted, &key, entry.id, body, Some(entry.object.clone()));
         self.mine.objects.insert(key.clone(), None);
         self.mine.uids.insert(entry.object.uid.clone(), None);
         self.mine.edges.insert(entry.id, Vec::new());
+        self.mine.owners.insert(entry.id, Vec::new());
+        self.mine.suspects.insert(entry.id, None);
         self.mine.removed.insert(entry.id);
         self.wake_referrers(&key);
+        self.suspect_owned(&entry.object.uid);
         gone.object
     }
 
@@ -268,7 +295,7 @@ mod tests {
         let group = Layer::default();
         let mut draft = Draft { state: &state, group: &group, mine: Layer::default(), next_id: 2 };
         let precondition = Precondition::Present { uid: None, resource_version: None };
-        let gone = draft.apply(&Step::Remove { key: key.clone(), precondition }).unwrap();
+        let gone = draft.apply(&Step::Remove { key: key.clone(), precondition }).unwrap().unwrap();
         assert_eq!((gone.uid.as_ref(), gone.body.as_ref()), ("u", b"{torn".as_slice()));
         assert!(draft.get(&key).is_none());
     }

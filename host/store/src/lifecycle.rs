@@ -1,9 +1,37 @@
-//! What Kubernetes does to an object's metadata on create, update and delete. Pure functions on JSON, used by `api` and `controller` alike.
+//! What Kubernetes does to an object's metadata on create, update and delete. Pure functions on JSON, used by `api`, `collector` and `controller` alike.
+
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::types::{Key, Object, Resource};
+
 /// Set on every object whose kind has a reconciler, so that what it made is removed before it is.
 pub const FINALIZER: &str = "threeport.dev/cleanup";
+
+/// Kubernetes' finalizer of an object that goes after what it owns.
+pub const FOREGROUND: &str = "foregroundDeletion";
+/// Kubernetes' finalizer of an object that leaves what it owns behind.
+pub const ORPHAN: &str = "orphan";
+/// Kubernetes' finalizer of a CustomResourceDefinition: its objects go first.
+pub const INSTANCES: &str = "customresourcecleanup.apiextensions.k8s.io";
+/// Finalizer of an object that goes after those who need it, as [`WITH_DEPENDANTS`] says.
+pub const DEPENDANTS: &str = "threeport.dev/dependants";
+/// Annotation with which those who need an object are deleted before it, instead of keeping it: [`WITH_DEPENDANTS`].
+pub const DELETE: &str = "threeport.dev/delete";
+/// Value of [`DELETE`].
+pub const WITH_DEPENDANTS: &str = "with-dependants";
+
+/// What becomes of what an object owns when it is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// It goes after the object.
+    Background,
+    /// It goes before the object.
+    Foreground,
+    /// It stays.
+    Orphan,
+}
 
 /// Which part of an object an update writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,25 +113,126 @@ pub fn update(old: &Value, mut new: Value, part: Part) -> Value {
     new
 }
 
-/// A deletion at a moment.
-pub fn delete(old: &Value, now: jiff::Timestamp) -> Deletion {
-    if !has_finalizers(old) {
+/// A deletion at a moment. Without a propagation the finalizers that are there decide, as in Kubernetes; one that comes while the object is being deleted
+/// counts as well.
+pub fn delete(old: &Value, now: jiff::Timestamp, propagation: Option<Propagation>) -> Deletion {
+    let mut marked = old.clone();
+    propagate(&mut marked, propagation);
+    mark(old, marked, now)
+}
+
+/// The same for an object that goes after others: `finalizer` holds it until then.
+pub fn delete_after(old: &Value, now: jiff::Timestamp, propagation: Option<Propagation>, finalizer: &str) -> Deletion {
+    let mut marked = old.clone();
+    propagate(&mut marked, propagation);
+    add_finalizer(&mut marked, finalizer);
+    mark(old, marked, now)
+}
+
+fn mark(old: &Value, mut marked: Value, now: jiff::Timestamp) -> Deletion {
+    if !is_held(&marked) {
         return Deletion::Remove;
     }
-    if old["metadata"].get("deletionTimestamp").is_some_and(|at| !at.is_null()) {
-        return Deletion::Already;
+    if deleted(&marked) {
+        return if marked == *old { Deletion::Already } else { Deletion::Mark(marked) };
     }
-    let mut marked = old.clone();
     let metadata = metadata(&mut marked);
     metadata.insert("deletionTimestamp".to_string(), timestamp(now).into());
     metadata.insert("deletionGracePeriodSeconds".to_string(), 0.into());
-    raise_generation(&mut marked);
+    // Kinds without generations do not get one by this.
+    if metadata.contains_key("generation") {
+        raise_generation(&mut marked);
+    }
     Deletion::Mark(marked)
+}
+
+/// Sets the finalizers that say what becomes of what an object owns.
+fn propagate(object: &mut Value, propagation: Option<Propagation>) {
+    let Some(propagation) = propagation else { return };
+    let (wanted, other) = match propagation {
+        Propagation::Background => (None, None),
+        Propagation::Foreground => (Some(FOREGROUND), Some(ORPHAN)),
+        Propagation::Orphan => (Some(ORPHAN), Some(FOREGROUND)),
+    };
+    for finalizer in other.map_or(vec![FOREGROUND, ORPHAN], |other| vec![other]) {
+        drop_finalizer(object, finalizer);
+    }
+    if let Some(wanted) = wanted {
+        add_finalizer(object, wanted);
+    }
 }
 
 /// Deletion was asked for and nothing holds the object any more: an update that leads here removes it.
 pub fn finished(object: &Value) -> bool {
-    object["metadata"].get("deletionTimestamp").is_some_and(|at| !at.is_null()) && !has_finalizers(object)
+    deleted(object) && !is_held(object)
+}
+
+/// Whether the deletion of an object was asked for.
+pub fn deleted(object: &Value) -> bool {
+    object["metadata"].get("deletionTimestamp").is_some_and(|at| !at.is_null())
+}
+
+/// The same of a stored object, without reading it whole if it need not be.
+pub fn is_going(object: &Object) -> bool {
+    memchr::memmem::find(&object.body, b"\"deletionTimestamp\"").is_some() && deleted(&object.value())
+}
+
+/// Whether the collector has to see to the going of an object: others go with it, or it waits for them.
+pub fn is_collected(key: &Key, object: &Value) -> bool {
+    let ours = |finalizer: &Value| {
+        finalizer.as_str().is_some_and(|name| matches!(name, FOREGROUND | ORPHAN | INSTANCES | DEPENDANTS))
+    };
+    deleted(object) && (is_namespace(key) || finalizers(object).iter().any(ours))
+}
+
+/// uids of an object's owners, in order, each once.
+pub fn owner_uids(object: &Value) -> Vec<Arc<str>> {
+    let owners = object["metadata"]["ownerReferences"].as_array();
+    let uids = owners.into_iter().flatten().filter_map(|owner| owner["uid"].as_str());
+    let mut uids: Vec<Arc<str>> = uids.map(Arc::from).collect();
+    uids.sort();
+    uids.dedup();
+    uids
+}
+
+/// Where a namespace is stored.
+pub fn namespace_key(name: &str) -> Key {
+    Key { resource: Resource::new("", "namespaces"), namespace: None, name: name.into() }
+}
+
+/// Whether that is a namespace.
+pub fn is_namespace(key: &Key) -> bool {
+    key.resource.group.is_empty() && &*key.resource.plural == "namespaces"
+}
+
+/// Whether that is a CustomResourceDefinition.
+pub fn is_definition(key: &Key) -> bool {
+    &*key.resource.group == "apiextensions.k8s.io" && &*key.resource.plural == "customresourcedefinitions"
+}
+
+/// Where the CustomResourceDefinition of a collection is stored, if it has one.
+pub fn definition_key(resource: &Resource) -> Key {
+    let name = format!("{}.{}", resource.plural, resource.group);
+    let resource = Resource::new("apiextensions.k8s.io", "customresourcedefinitions");
+    Key { resource, namespace: None, name: name.into() }
+}
+
+/// Puts a finalizer on; true if it was not there.
+pub fn add_finalizer(object: &mut Value, finalizer: &str) -> bool {
+    let finalizers = metadata(object).entry("finalizers").or_insert_with(|| json!([]));
+    if !finalizers.is_array() {
+        *finalizers = json!([]);
+    }
+    let Some(list) = finalizers.as_array_mut().filter(|list| !list.iter().any(|have| have == finalizer)) else {
+        return false;
+    };
+    list.push(finalizer.into());
+    true
+}
+
+/// Whether an object has a finalizer.
+pub fn has_finalizer(object: &Value, finalizer: &str) -> bool {
+    finalizers(object).iter().any(|have| have == finalizer)
 }
 
 /// Takes a finalizer off; true if it was there.
@@ -124,8 +253,15 @@ pub fn timestamp(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-fn has_finalizers(object: &Value) -> bool {
-    object["metadata"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty())
+fn finalizers(object: &Value) -> &[Value] {
+    object["metadata"]["finalizers"].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Whether something keeps an object from being removed: its finalizers, and those of a namespace's spec.
+fn is_held(object: &Value) -> bool {
+    let namespace = object["kind"] == "Namespace" && object["apiVersion"] == "v1";
+    let of_spec = || object["spec"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty());
+    !finalizers(object).is_empty() || namespace && of_spec()
 }
 
 fn set(object: &mut Value, field: &str, value: Option<Value>) {
@@ -211,19 +347,52 @@ mod tests {
 
     #[test]
     fn finalizers_hold_an_object_until_the_last_is_gone() {
-        let Deletion::Mark(mut marked) = delete(&stored(), now()) else { panic!("not marked") };
+        let Deletion::Mark(mut marked) = delete(&stored(), now(), None) else { panic!("not marked") };
         assert_eq!(marked["metadata"]["deletionTimestamp"], "2026-11-23T20:30:00Z");
         assert_eq!(
             (&marked["metadata"]["deletionGracePeriodSeconds"], &marked["metadata"]["generation"]),
             (&json!(0), &json!(2))
         );
-        assert_eq!(delete(&marked, now()), Deletion::Already);
+        assert_eq!(delete(&marked, now(), None), Deletion::Already);
         let unmarked = update(&marked, json!({"metadata": {"finalizers": [FINALIZER]}, "spec": {"x": 1}}), Part::Main);
         assert!(unmarked["metadata"].get("deletionTimestamp").is_some(), "an update took the deletion back");
         assert!(!finished(&marked));
         assert!(drop_finalizer(&mut marked, FINALIZER));
         assert!(!drop_finalizer(&mut marked, FINALIZER));
         assert!(finished(&marked));
-        assert_eq!(delete(&marked, now()), Deletion::Remove);
+        assert_eq!(delete(&marked, now(), None), Deletion::Remove);
+    }
+
+    #[test]
+    fn the_way_of_a_deletion_is_a_finalizer_and_may_change_while_it_lasts() {
+        let free = json!({"metadata": {"name": "a"}});
+        let of = |old: &Value, way| match delete(old, now(), way) {
+            Deletion::Mark(marked) => marked,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(delete(&free, now(), Some(Propagation::Background)), Deletion::Remove);
+        let waits = of(&free, Some(Propagation::Foreground));
+        assert_eq!(waits["metadata"]["finalizers"], json!([FOREGROUND]));
+        assert!(waits["metadata"].get("generation").is_none());
+        assert_eq!(delete(&waits, now(), None), Deletion::Already);
+        assert_eq!(delete(&waits, now(), Some(Propagation::Foreground)), Deletion::Already);
+        assert_eq!(of(&waits, Some(Propagation::Orphan))["metadata"]["finalizers"], json!([ORPHAN]));
+        assert_eq!(delete(&waits, now(), Some(Propagation::Background)), Deletion::Remove);
+        let asked = json!({"metadata": {"finalizers": [ORPHAN, "a/b"]}});
+        assert_eq!(of(&asked, None)["metadata"]["finalizers"], json!([ORPHAN, "a/b"]));
+        assert_eq!(of(&asked, Some(Propagation::Background))["metadata"]["finalizers"], json!(["a/b"]));
+    }
+
+    #[test]
+    fn a_namespace_is_held_by_its_spec_too() {
+        let at = "2026-11-23T20:30:00Z";
+        let mut namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"deletionTimestamp": at}, "spec": {"finalizers": ["kubernetes"]}});
+        assert!(!finished(&namespace) && is_collected(&namespace_key("a"), &namespace));
+        namespace["spec"]["finalizers"] = json!([]);
+        assert!(finished(&namespace));
+        assert_eq!(
+            owner_uids(&json!({"metadata": {"ownerReferences": [{"uid": "b"}, {"uid": "a"}, {"uid": "b"}]}})).len(),
+            2
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::types::{Change, ChangeKind, Edge, Key, List, ListQuery, Object, Resource, Scope};
+use crate::types::{Change, ChangeKind, Edge, Key, List, ListQuery, Object, Resource, Scope, Suspect};
 
 /// Namespace and name, in the order of lists.
 pub(crate) type Slot = (Option<Arc<str>>, Arc<str>);
@@ -32,7 +32,7 @@ pub(crate) struct Logged {
 
 impl Logged {
     pub(crate) fn in_scope(&self, scope: &Scope) -> bool {
-        in_scope(&self.object.key, scope)
+        in_scope(&self.object.key, &scope.resource, scope.namespace.as_ref())
     }
 
     pub(crate) fn change(&self) -> Change {
@@ -45,8 +45,8 @@ impl Logged {
     }
 }
 
-pub(crate) fn in_scope(key: &Key, scope: &Scope) -> bool {
-    key.resource == scope.resource && (scope.namespace.is_none() || key.namespace == scope.namespace)
+pub(crate) fn in_scope(key: &Key, resource: &Resource, namespace: Option<&Arc<str>>) -> bool {
+    key.resource == *resource && (namespace.is_none() || key.namespace.as_ref() == namespace)
 }
 
 /// How much of the log is held in memory as well.
@@ -64,6 +64,11 @@ pub(crate) struct State {
     keys: HashMap<i64, Key>,
     edges: HashMap<i64, Vec<Edge>>,
     referrers: HashMap<Key, BTreeSet<i64>>,
+    owners: HashMap<i64, Vec<Arc<str>>>,
+    owned: HashMap<Arc<str>, BTreeSet<i64>>,
+    suspects: BTreeMap<i64, u64>,
+    /// How many reasons to look at suspects there were.
+    pub(crate) reasons: u64,
     recent: VecDeque<Logged>,
     recent_bytes: usize,
 }
@@ -111,6 +116,79 @@ impl State {
         out
     }
 
+    /// Keys of objects of a collection, or of all, in a namespace, or in all.
+    pub(crate) fn keys(&self, resource: Option<&Resource>, namespace: Option<&Arc<str>>) -> impl Iterator<Item = Key> {
+        let collections =
+            self.objects.iter().filter(move |(name, _)| resource.is_none_or(|resource| resource == *name));
+        let start = match namespace {
+            Some(namespace) => Bound::Included((Some(namespace.clone()), "".into())),
+            None => Bound::Unbounded,
+        };
+        collections.flat_map(move |(_, slots)| {
+            let within = slots.range((start.clone(), Bound::Unbounded));
+            within
+                .take_while(move |(slot, _)| namespace.is_none() || slot.0.as_ref() == namespace)
+                .map(|(_, entry)| entry.object.key.clone())
+        })
+    }
+
+    pub(crate) fn owners_of(&self, id: i64) -> &[Arc<str>] {
+        self.owners.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// What names an owner, by number.
+    pub(crate) fn owned_by(&self, uid: &str) -> impl Iterator<Item = i64> {
+        self.owned.get(uid).into_iter().flatten().copied()
+    }
+
+    pub(crate) fn suspect(&self, id: i64) -> Option<u64> {
+        self.suspects.get(&id).copied()
+    }
+
+    pub(crate) fn suspect_ids(&self) -> impl Iterator<Item = i64> {
+        self.suspects.keys().copied()
+    }
+
+    pub(crate) fn no_suspects(&self) -> bool {
+        self.suspects.is_empty()
+    }
+
+    /// What the collector has to look at.
+    pub(crate) fn suspects(&self) -> Vec<Suspect> {
+        let suspects = self.suspects.iter().filter_map(|(id, seq)| {
+            let object = self.get(self.keys.get(id)?)?.object.clone();
+            Some(Suspect { object, seq: *seq })
+        });
+        suspects.collect()
+    }
+
+    pub(crate) fn set_suspect(&mut self, id: i64, seq: Option<u64>) {
+        match seq {
+            Some(seq) => {
+                self.reasons = self.reasons.max(seq);
+                self.suspects.insert(id, seq);
+            }
+            None => drop(self.suspects.remove(&id)),
+        }
+    }
+
+    pub(crate) fn set_owners(&mut self, id: i64, owners: Vec<Arc<str>>) {
+        for old in self.owners.remove(&id).unwrap_or_default() {
+            if let Some(ids) = self.owned.get_mut(&old) {
+                ids.remove(&id);
+                if ids.is_empty() {
+                    self.owned.remove(&old);
+                }
+            }
+        }
+        for owner in &owners {
+            self.owned.entry(owner.clone()).or_default().insert(id);
+        }
+        if !owners.is_empty() {
+            self.owners.insert(id, owners);
+        }
+    }
+
     pub(crate) fn put(&mut self, entry: Entry) {
         let key = entry.object.key.clone();
         self.uids.insert(entry.object.uid.clone(), key.clone());
@@ -124,6 +202,8 @@ impl State {
         };
         self.uids.remove(&entry.object.uid);
         self.set_edges(entry.id, Vec::new());
+        self.set_owners(entry.id, Vec::new());
+        self.suspects.remove(&entry.id);
         self.keys.remove(&entry.id);
     }
 

@@ -12,7 +12,7 @@ use crate::layer::Step;
 use crate::queue::{self, QueueStats};
 use crate::shares::Shares;
 use crate::sqlite::{Engine, Request};
-use crate::types::{Class, Edge, Key, List, ListQuery, Object, Op, Resource, Scope};
+use crate::types::{Class, Edge, Key, List, ListQuery, Object, Op, Resource, Scope, Suspect};
 use crate::watch::Watch;
 use crate::work::{Claim, Completed, Completion, InventoryEntry};
 
@@ -84,7 +84,7 @@ impl Store {
         self.engine.read().version
     }
 
-    /// Does all steps or none, in order; each sees those before it. One object for each step: as it is stored, or as it was removed.
+    /// Does all steps or none, in order; each sees those before it. One object for each step but the checks: as it is stored, or as it was removed.
     pub async fn write(&self, ops: Vec<Op>) -> Result<Vec<Object>, Error> {
         let steps = ops.into_iter().map(Step::new).collect::<Result<_, _>>()?;
         self.ask(|reply| Request::Write(steps, reply)).await
@@ -104,6 +104,44 @@ impl Store {
     pub async fn references(&self, key: &Key) -> Result<Vec<Edge>, Error> {
         let state = self.engine.read();
         Ok(state.get(key).map(|entry| state.edges_of(entry.id).to_vec()).unwrap_or_default())
+    }
+
+    /// What names an object among its owners, in the order of keys.
+    pub async fn owned(&self, uid: &str) -> Result<Vec<Object>, Error> {
+        let state = self.engine.read();
+        let keys = state.owned_by(uid).filter_map(|id| state.key_of_id(id));
+        let mut owned: Vec<Object> = keys.filter_map(|key| Some(state.get(key)?.object.clone())).collect();
+        owned.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(owned)
+    }
+
+    /// Everything in a namespace, of whatever kind, in the order of keys.
+    pub async fn in_namespace(&self, namespace: &Arc<str>) -> Result<Vec<Object>, Error> {
+        let state = self.engine.read();
+        let mut inside: Vec<Object> =
+            state.keys(None, Some(namespace)).filter_map(|key| Some(state.get(&key)?.object.clone())).collect();
+        inside.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(inside)
+    }
+
+    /// What the collector has to look at.
+    pub async fn suspects(&self) -> Result<Vec<Suspect>, Error> {
+        Ok(self.engine.read().suspects())
+    }
+
+    /// Says when there is something new to look at, and when the store closes.
+    pub fn suspected(&self) -> tokio::sync::watch::Receiver<()> {
+        self.engine.suspected()
+    }
+
+    /// Whether the store is closed: nothing can be read or written any more.
+    pub fn is_closed(&self) -> bool {
+        self.engine.closed()
+    }
+
+    /// Forgets suspects, by uid, as they were seen: one for which there was a new reason since stays.
+    pub async fn settle(&self, seen: Vec<(Arc<str>, u64)>) -> Result<(), Error> {
+        self.ask(|reply| Request::Settle(seen, reply)).await
     }
 
     /// Takes leases on what is due, most urgent class first. No namespace gets more than its share of `limit`.

@@ -105,7 +105,7 @@ pub struct Change {
 }
 
 /// Which objects. Selectors are the API's business.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
     /// The collection.
     pub resource: Resource,
@@ -151,6 +151,35 @@ pub enum Precondition {
     },
 }
 
+/// What must hold besides, about other objects; checked in the write's transaction, so that nothing can come between.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// Nobody needs the object: no edge with the role `target` or `requires` points at it, but from itself and from these ([`InUse`](crate::Error::InUse)).
+    Unused {
+        /// The object.
+        key: Key,
+        /// Whose edges do not count.
+        but: Vec<Key>,
+    },
+    /// Nobody outside needs an object of the namespace ([`InUse`](crate::Error::InUse)).
+    NamespaceUnused(Arc<str>),
+    /// The object is there ([`NotFound`](crate::Error::NotFound)) and its deletion was not asked for ([`Going`](crate::Error::Going)).
+    Stays(Key),
+    /// There is nothing in scope ([`NotEmpty`](crate::Error::NotEmpty)).
+    None(Scope),
+    /// There is nothing in the namespace, of whatever kind ([`NotEmpty`](crate::Error::NotEmpty)).
+    NoneIn(Arc<str>),
+}
+
+/// An object that the collector has to look at: something happened by which it, or others because of it, may have to go.
+#[derive(Clone, Debug)]
+pub struct Suspect {
+    /// As it is now.
+    pub object: Object,
+    /// Rises with everything that happened; settles exactly what was seen.
+    pub seq: u64,
+}
+
 /// A reference from the written object to another, which need not exist yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Edge {
@@ -160,6 +189,13 @@ pub struct Edge {
     pub role: String,
     /// JSON path of the field that says so.
     pub field: String,
+}
+
+impl Edge {
+    /// Whether the object that says so cannot do without the other.
+    pub fn is_needed(&self) -> bool {
+        matches!(self.role.as_str(), "target" | "requires")
+    }
 }
 
 /// Urgency of work: claims go class by class.
@@ -192,11 +228,14 @@ pub enum Op {
         /// Makes its work item due now, in this class (creates the item if need be); None: no reconciler has to look.
         wake: Option<Class>,
     },
-    /// Removes an object with its work item, references, inventory and carried state. Objects that refer to it are woken.
+    /// Removes an object with its work item, references, inventory and carried state. Objects that refer to it are woken, and those that it owns
+    /// become [`Suspect`]s.
     Remove {
         /// Where.
         key: Key,
         /// What must hold.
         precondition: Precondition,
     },
+    /// Writes nothing; the transaction happens only if this holds.
+    Check(Demand),
 }

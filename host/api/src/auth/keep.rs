@@ -26,8 +26,8 @@ pub(crate) const TOKEN_TYPE: &str = "kubernetes.io/service-account-token";
 pub(crate) const ACCOUNT_NAME: &str = "kubernetes.io/service-account.name";
 const ACCOUNT_UID: &str = "kubernetes.io/service-account.uid";
 
-/// Whether an object is there because its namespace is, and goes with it.
-pub(crate) fn comes_with_namespace(key: &Key) -> bool {
+/// Whether an object is there because its namespace is.
+fn comes_with_namespace(key: &Key) -> bool {
     key.resource.group.is_empty()
         && matches!((&*key.resource.plural, &*key.name), (ACCOUNTS, DEFAULT) | (CONFIG_MAPS, ROOT_CA))
 }

@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use attributes::Attributes;
 pub(crate) use attributes::Resource;
 pub(crate) use audit::{Named, Trail};
-pub(crate) use keep::{ACCOUNT_NAME, TOKEN_TYPE, comes_with_namespace};
+pub(crate) use keep::{ACCOUNT_NAME, TOKEN_TYPE};
 pub use keys::TokenKeys;
 pub(crate) use rbac::{check as check_rbac, complete as complete_rbac, names_are_segments, path_segment};
 pub(crate) use reviews::review;

@@ -4,7 +4,7 @@ use serde_json::Value;
 use threeport_store::Edge;
 use threeport_store::lifecycle::Part;
 
-use super::builtin;
+use super::{builtin, owners};
 use crate::query::Query;
 use crate::references;
 use crate::registry::{Kind, Kinds};
@@ -196,6 +196,7 @@ fn metadata(kind: &Kind, metadata: &Value, old: Option<&Value>, errors: &mut Vec
             ));
         }
     }
+    errors.extend(owners::check(metadata));
     if let Some(old) = old.filter(|old| old["deletionTimestamp"].is_string()) {
         let before = old["finalizers"].as_array().map(Vec::as_slice).unwrap_or_default();
         let added: Vec<String> = finalizers.iter().filter(|f| !before.contains(f)).map(ToString::to_string).collect();

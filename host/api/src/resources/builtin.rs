@@ -6,14 +6,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use threeport_store::{Error, Key, Op, Precondition, Resource, lifecycle};
+use threeport_store::{Error, Key, Op, Precondition, lifecycle};
 
 use crate::auth::{ACCOUNT_NAME, TOKEN_TYPE};
 use crate::clock;
 use crate::registry::{self, CRD_GROUP, CRD_PLURAL, Kind, OWN_GROUP};
 use crate::router::App;
 use crate::schema::FieldError;
-use crate::status::{ApiError, ApiResult};
+use crate::status::ApiResult;
 
 /// Label with a namespace's own name, as Kubernetes sets it.
 const NAME_LABEL: &str = "kubernetes.io/metadata.name";
@@ -57,6 +57,13 @@ pub(super) fn host_status(kind: &Kind, body: &mut Value) {
         body["status"] = json!({"phase": "Active"});
     } else if kind.is_builtin(CRD_GROUP, CRD_PLURAL) {
         registry::establish(body, &clock::now());
+    }
+}
+
+/// Puts back what only the host changes.
+pub(super) fn keep(kind: &Kind, old: &Value, body: &mut Value) {
+    if kind.is_builtin("", "namespaces") {
+        body["spec"] = old["spec"].clone();
     }
 }
 
@@ -126,20 +133,7 @@ pub(super) async fn check(app: &App, kind: &Kind, body: &Value, old: Option<&Val
 
 /// The key of a namespace.
 pub(super) fn namespace_key(name: &str) -> Key {
-    Key { resource: Resource::new("", "namespaces"), namespace: None, name: name.into() }
-}
-
-/// Refuses new objects in a namespace that is not there or is going.
-pub(super) async fn open_namespace(app: &App, kind: &Kind, namespace: &str, name: &str) -> ApiResult<()> {
-    let key = namespace_key(namespace);
-    let Some(there) = app.store.get(&key).await? else {
-        return Err(ApiError::not_found(&key.resource, namespace));
-    };
-    if there.value().pointer("/metadata/deletionTimestamp").is_some_and(Value::is_string) {
-        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
-        return Err(ApiError::forbidden(&kind.resource, name, &why));
-    }
-    Ok(())
+    lifecycle::namespace_key(name)
 }
 
 /// Makes what must always be there: the namespace `default`.

@@ -3,6 +3,8 @@
 mod admit;
 mod builtin;
 mod delete;
+mod owners;
+mod place;
 mod read;
 mod watch;
 mod write;
@@ -25,7 +27,7 @@ use crate::table::{self, Include};
 
 pub(crate) use admit::SUBDOMAIN;
 pub(crate) use builtin::prepare_store;
-pub(crate) use delete::delete;
+pub(crate) use delete::{delete, delete_collection};
 pub(crate) use read::{get, list};
 pub(crate) use watch::watch;
 pub(crate) use write::{OBJECT_LIMIT, create, fits, patch, update};
@@ -45,9 +47,13 @@ async fn existing(app: &App, kind: &Kind, key: &Key) -> ApiResult<Object> {
     app.store.get(key).await?.ok_or_else(|| ApiError::not_found(&kind.resource, &key.name))
 }
 
-/// The body as the version that was asked for: the stored bytes, unless they are of another version (they differ in the apiVersion only).
+/// The body as the version that was asked for (versions differ in the apiVersion only): the stored bytes, unless they were written as another one. That is
+/// not always the storage version of now: a definition may have changed since.
 fn in_version(kind: &Kind, body: &Bytes) -> Bytes {
-    if kind.api_version == kind.storage_api_version {
+    // Keys are stored in order, and this is the first.
+    let as_asked =
+        body.strip_prefix(b"{\"apiVersion\":\"").and_then(|rest| rest.strip_prefix(kind.api_version.as_bytes()));
+    if as_asked.is_some_and(|rest| rest.starts_with(b"\"")) {
         return body.clone();
     }
     match serde_json::from_slice::<Value>(body) {

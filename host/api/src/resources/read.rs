@@ -46,10 +46,22 @@ pub(super) struct Page {
 
 /// GET of a collection.
 pub(crate) async fn list(app: &Arc<App>, call: &Call) -> ApiResult<Response> {
-    let kind = &call.kind;
+    Ok(json_response(StatusCode::OK, select(app, call).await?.render(call)?))
+}
+
+/// What a call's query selects of a collection.
+pub(super) struct Selected {
+    page: Page,
+    output: Output,
+    /// Everything is selected.
+    trivial: bool,
+}
+
+/// Finds what a call selects.
+pub(super) async fn select(app: &App, call: &Call) -> ApiResult<Selected> {
     let output = accept::output(&call.headers)?;
     let query = &call.query;
-    let filter = Filter::parse(kind, query.get("labelSelector"), query.get("fieldSelector"))?;
+    let filter = Filter::parse(&call.kind, query.get("labelSelector"), query.get("fieldSelector"))?;
     let limit = query.number("limit")?.filter(|l| *l > 0).and_then(|l| usize::try_from(l).ok());
     let (after, at) = match query.get("continue") {
         Some(token) => {
@@ -65,37 +77,49 @@ pub(crate) async fn list(app: &Arc<App>, call: &Call) -> ApiResult<Response> {
         ),
         other => other.into(),
     })?;
-    let mut metadata = Map::new();
-    metadata.insert("resourceVersion".into(), page.version.to_string().into());
-    if let Some((ns, name)) = page.next {
-        metadata.insert("continue".into(), encode(&Continue { rv: page.version, ns, name }).into());
-        if let Some(remaining) = page.remaining.filter(|_| filter.is_trivial()) {
-            metadata.insert("remainingItemCount".into(), remaining.into());
-        }
+    Ok(Selected { page, output, trivial: filter.is_trivial() })
+}
+
+impl Selected {
+    pub(super) fn items(&self) -> &[Object] {
+        &self.page.items
     }
-    let metadata = Value::Object(metadata);
-    let body = match output {
-        Output::Json => whole(call, &page.items, &metadata),
-        Output::Table => {
-            let (include, now) = (Include::parse(query.get("includeObject"))?, Timestamp::now());
-            let rows = page
-                .items
-                .iter()
-                .map(|object| Ok(table::row(kind, parse(&in_version(kind, &object.body))?, include, now)))
-                .collect::<ApiResult<Vec<_>>>()?;
-            Bytes::from(table::table(table::columns(kind), rows, &metadata).to_string())
+
+    /// The list as the client wants it.
+    pub(super) fn render(self, call: &Call) -> ApiResult<Bytes> {
+        let (kind, query) = (&call.kind, &call.query);
+        let Self { page, output, trivial } = self;
+        let mut metadata = Map::new();
+        metadata.insert("resourceVersion".into(), page.version.to_string().into());
+        if let Some((ns, name)) = page.next {
+            metadata.insert("continue".into(), encode(&Continue { rv: page.version, ns, name }).into());
+            if let Some(remaining) = page.remaining.filter(|_| trivial) {
+                metadata.insert("remainingItemCount".into(), remaining.into());
+            }
         }
-        Output::Metadata => {
-            let items = page
-                .items
-                .iter()
-                .map(|object| Ok(table::metadata_only(&parse(&object.body)?)))
-                .collect::<ApiResult<Vec<_>>>()?;
-            let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
-            Bytes::from(list.to_string())
-        }
-    };
-    Ok(json_response(StatusCode::OK, body))
+        let metadata = Value::Object(metadata);
+        Ok(match output {
+            Output::Json => whole(call, &page.items, &metadata),
+            Output::Table => {
+                let (include, now) = (Include::parse(query.get("includeObject"))?, Timestamp::now());
+                let rows = page
+                    .items
+                    .iter()
+                    .map(|object| Ok(table::row(kind, parse(&in_version(kind, &object.body))?, include, now)))
+                    .collect::<ApiResult<Vec<_>>>()?;
+                Bytes::from(table::table(table::columns(kind), rows, &metadata).to_string())
+            }
+            Output::Metadata => {
+                let items = page
+                    .items
+                    .iter()
+                    .map(|object| Ok(table::metadata_only(&parse(&object.body)?)))
+                    .collect::<ApiResult<Vec<_>>>()?;
+                let list = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
+                Bytes::from(list.to_string())
+            }
+        })
+    }
 }
 
 /// The snapshot that was asked for, if an exact one was.

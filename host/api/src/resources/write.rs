@@ -11,7 +11,7 @@ use threeport_store::lifecycle::{self, FINALIZER, Part};
 use threeport_store::{Class, Edge, Key, Object, Op, Precondition};
 
 use super::admit::{self, FieldValidation};
-use super::{about, answer, builtin, existing, key, key_of, ring_dependants};
+use super::{about, answer, builtin, existing, key, key_of, place, ring_dependants};
 use crate::accept;
 use crate::patch::Patch;
 use crate::registry::{CRD_GROUP, CRD_PLURAL, Kind};
@@ -52,10 +52,8 @@ pub(crate) async fn create(app: &Arc<App>, call: Call) -> ApiResult<Response> {
 
     let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let key = key_of(&kind, call.namespace.as_deref(), &name);
-    // Held until it is written: a namespace that is found empty meanwhile would leave this object behind.
-    let _gate = app.namespaces.read().await;
     if let Some(namespace) = &call.namespace {
-        builtin::open_namespace(app, &kind, namespace, &name).await?;
+        place::open_namespace(app, &kind, namespace, &name).await?;
     }
     if dry_run {
         if app.store.get(&key).await?.is_some() {
@@ -129,6 +127,7 @@ async fn change_once(app: &Arc<App>, call: &Call, make: impl Fn(&Value) -> ApiRe
     let warnings = admit::complete(kind, mode, &mut body)?;
     let part = if call.status { Part::Status } else { whole_or_main(kind) };
     let mut body = lifecycle::update(&old, body, part);
+    builtin::keep(kind, &old, &mut body);
     let deleting = old["metadata"]["deletionTimestamp"].is_string();
     if kind.reconciled && !deleting {
         add_finalizer(&mut body);
@@ -159,9 +158,14 @@ async fn change_once(app: &Arc<App>, call: &Call, make: impl Fn(&Value) -> ApiRe
 
 /// Writes one object, rings, and serves it at once if it defines a kind.
 pub(super) async fn put(app: &Arc<App>, kind: &Kind, op: Op) -> ApiResult<Object> {
-    let woken = matches!(&op, Op::Put { wake: Some(_), .. });
-    let stored =
-        app.store.write(vec![op]).await?.pop().ok_or_else(|| ApiError::internal("the store gave no object back"))?;
+    let (woken, name) = match &op {
+        Op::Put { wake, key, .. } => (wake.is_some(), key.name.clone()),
+        _ => (false, "".into()),
+    };
+    let mut ops = place::room(kind, &op);
+    ops.push(op);
+    let stored = app.store.write(ops).await.map_err(|error| place::no_room(kind, &name, error))?.pop();
+    let stored = stored.ok_or_else(|| ApiError::internal("the store gave no object back"))?;
     if woken {
         app.ring(&stored.uid);
     }

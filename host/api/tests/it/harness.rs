@@ -10,6 +10,7 @@ use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use threeport_api::{Config, Served, TokenKeys, kubeconfig, pki, serve};
+use threeport_collector::{BuiltIn, Collector};
 use threeport_scheduler::local::{self, LocalListener};
 use threeport_store::{Key32, Store};
 use tokio::sync::oneshot;
@@ -25,6 +26,8 @@ pub(crate) struct Server {
     pub ca_pem: String,
     served: Served,
     stop: oneshot::Sender<()>,
+    /// The collector ends with it.
+    _collector: tokio::sync::watch::Sender<bool>,
 }
 
 impl Server {
@@ -39,15 +42,20 @@ impl Server {
             pki::load_or_create(&directory.path().join("pki"), &["threeport.test".to_owned()]).expect("certificates");
         let keys = TokenKeys::load_or_create(&directory.path().join("keys")).expect("keys");
         let config = Config::new("127.0.0.1:0".parse().expect("an address"), TOKEN, pki.tls(), keys);
+        let bell = Arc::new(bell);
+        let kinds = threeport_api::builtin_kinds().into_iter();
+        let kinds = kinds.map(|(group, kind, namespaced)| BuiltIn { group, kind, namespaced }).collect();
+        let (stop_collector, collector_stopped) = tokio::sync::watch::channel(false);
+        tokio::spawn(Collector::new(store.clone(), bell.clone(), kinds, "test").run(collector_stopped));
         let (stop, stopped) = oneshot::channel();
         let shutdown = async move { drop(stopped.await) };
-        let served = serve(config, store.clone(), Arc::new(bell), shutdown).await.expect("a server");
+        let served = serve(config, store.clone(), bell, shutdown).await.expect("a server");
         let url = format!("https://{}", served.address());
         let ca = reqwest::Certificate::from_pem(pki.ca_pem().as_bytes()).expect("a certificate");
         let client = Client::builder().tls_certs_only([ca]).build().expect("a client");
         std::fs::write(directory.path().join("kubeconfig"), kubeconfig(&url, pki.ca_pem(), TOKEN)).expect("written");
         let ca_pem = pki.ca_pem().to_owned();
-        Self { url, client, store, bell: listener, directory, ca_pem, served, stop }
+        Self { url, client, store, bell: listener, directory, ca_pem, served, stop, _collector: stop_collector }
     }
 
     /// Stops the server and waits for it.

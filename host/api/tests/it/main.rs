@@ -1,9 +1,12 @@
 //! The API as clients see it: a real store in a directory of its own, a real server with TLS on a free port.
 
+mod cascade;
 mod definitions;
+mod deletes;
 mod harness;
 mod identity;
 mod kubectl;
+mod namespaces;
 mod objects;
 mod reconciled;
 mod rights;

@@ -51,7 +51,7 @@ async fn what_is_not_served_is_refused_as_kubernetes_does() {
     assert_eq!((code.as_u16(), &body["message"]), (404, &json!("widgets.example.com \"none\" not found")));
     assert_eq!(server.get("/apis/example.com/v2/widgets").await.0, 404);
     assert_eq!(server.get("/nothing").await.0, 404);
-    assert_eq!(server.delete(&widgets("default")).await.0, 405);
+    assert_eq!(server.delete("/apis/example.com/v1/widgets").await.0, 405);
     assert_eq!(server.post("/apis/example.com/v1/widgets", &widget("x")).await.0, 400);
     let (code, body) = server.post(&widgets("absent"), &widget("x")).await;
     assert_eq!((code.as_u16(), &body["message"]), (404, &json!("namespaces \"absent\" not found")));
@@ -301,37 +301,6 @@ async fn metadata_alone_and_dry_runs() {
     assert!(list["items"][0].get("data").is_none());
     let (_, stored) = server.get(&format!("{maps}/c")).await;
     assert_eq!(stored["data"]["a"], "b");
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn a_namespace_goes_when_it_is_empty_and_takes_nothing_new_when_it_is_going() {
-    let server = Server::start().await;
-    let maps = "/api/v1/namespaces/team/configmaps";
-    let namespace = json!({"metadata": {"name": "team", "finalizers": ["example.com/hold"]}});
-    let made = server.make("/api/v1/namespaces", &namespace).await;
-    assert_eq!(made["status"]["phase"], "Active");
-    assert_eq!(made["metadata"]["labels"]["kubernetes.io/metadata.name"], "team");
-    server.make(maps, &json!({"metadata": {"name": "c"}})).await;
-    let event =
-        json!({"metadata": {"name": "e"}, "involvedObject": {"kind": "ConfigMap", "name": "c", "namespace": "team"}});
-    server.make("/api/v1/namespaces/team/events", &event).await;
-    let (_, found) =
-        server.get("/api/v1/events?fieldSelector=involvedObject.name%3Dc,involvedObject.kind%3DConfigMap").await;
-    assert_eq!(found["items"].as_array().map(Vec::len), Some(1));
-    let (code, body) = server.delete("/api/v1/namespaces/team").await;
-    assert_eq!(code, 409);
-    assert!(body["message"].as_str().is_some_and(|m| m.contains("configmaps \"team/c\"")), "{body}");
-    server.delete(&format!("{maps}/c")).await;
-    let (code, body) = server.delete("/api/v1/namespaces/team").await;
-    assert_eq!((code.as_u16(), &body["status"]["phase"]), (200, &json!("Terminating")), "{body}");
-    let (code, body) = server.post(maps, &json!({"metadata": {"name": "late"}})).await;
-    assert_eq!((code.as_u16(), &body["reason"]), (403, &json!("Forbidden")), "{body}");
-    server.patch("/api/v1/namespaces/team", "merge-patch", &json!({"metadata": {"finalizers": null}})).await;
-    assert_eq!(server.get("/api/v1/namespaces/team").await.0, 404);
-    assert_eq!(server.get("/api/v1/events").await.1["items"], json!([]), "its events went along");
-    assert_eq!(server.delete("/api/v1/namespaces/default").await.0, 403);
-    assert_eq!(server.post("/api/v1/namespaces", &json!({"metadata": {"name": "Bad_Name"}})).await.0, 422);
     server.stop().await;
 }
 

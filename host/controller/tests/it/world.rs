@@ -212,7 +212,7 @@ impl World {
             let old = self.store.get(&key).await.unwrap().unwrap();
             let now = "2026-01-01T00:00:00Z".parse().unwrap();
             let precondition = Precondition::Present { uid: None, resource_version: Some(old.resource_version) };
-            let op = match lifecycle::delete(&old.value(), now) {
+            let op = match lifecycle::delete(&old.value(), now, None) {
                 Deletion::Mark(body) => {
                     Op::Put { key: key.clone(), body, precondition, edges: None, wake: Some(Class::User) }
                 }

@@ -37,6 +37,10 @@ pub(super) async fn state(conn: &mut SqliteConnection, crypt: &Crypt) -> Result<
         return Err(Error::Corrupt("the object table".to_string(), why));
     }
     edges(conn, &mut state).await?;
+    owners(conn, &mut state).await?;
+    let suspects: Vec<(i64, i64)> =
+        sqlx::query_as("select object, seq from suspect").fetch_all(&mut *conn).await.map_err(failed)?;
+    suspects.into_iter().for_each(|(id, seq)| state.set_suspect(id, Some(seq.unsigned_abs())));
     let newest: Option<i64> =
         sqlx::query_scalar("select max(rv) from change").fetch_one(&mut *conn).await.map_err(failed)?;
     let compacted: i64 = sqlx::query_scalar("select value from meta where name = 'compacted'")
@@ -60,6 +64,19 @@ async fn edges(conn: &mut SqliteConnection, state: &mut State) -> Result<(), Err
     }
     for (id, edges) in by_object {
         state.set_edges(id, edges);
+    }
+    Ok(())
+}
+
+async fn owners(conn: &mut SqliteConnection, state: &mut State) -> Result<(), Error> {
+    let rows: Vec<(i64, String)> =
+        sqlx::query_as("select object, uid from owner order by object, uid").fetch_all(conn).await.map_err(failed)?;
+    let mut by_object: HashMap<i64, Vec<std::sync::Arc<str>>> = HashMap::new();
+    for (id, uid) in rows {
+        by_object.entry(id).or_default().push(uid.into());
+    }
+    for (id, owners) in by_object {
+        state.set_owners(id, owners);
     }
     Ok(())
 }

@@ -42,6 +42,8 @@ pub(crate) struct Engine {
     readers: SqlitePool,
     /// The newest committed version; whoever waits for changes waits on this.
     version: watch::Sender<u64>,
+    /// Told when there is something new for the collector to look at.
+    suspected: watch::Sender<()>,
     commits: AtomicU64,
 }
 
@@ -88,6 +90,7 @@ impl Engine {
         let readers = readers.connect_with(options.read_only(true).create_if_missing(false)).await.map_err(failed)?;
         let engine = Arc::new(Self {
             version: watch::Sender::new(state.version),
+            suspected: watch::Sender::new(()),
             state: RwLock::new(state),
             queue: Mutex::new(queue),
             crypt,
@@ -119,6 +122,10 @@ impl Engine {
 
     pub(crate) fn versions(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
+    }
+
+    pub(crate) fn suspected(&self) -> watch::Receiver<()> {
+        self.suspected.subscribe()
     }
 
     /// Whether the writer has ended.

@@ -53,6 +53,8 @@ const CHANGE: &str = "insert into change (rv, kind, grp, plural, namespace, name
 const OBJECT: &str = "insert into object (id, grp, plural, namespace, name, uid, rv)";
 const WORK: &str = "insert into workitem (object, wanted, done, class, due_at, attempts, owner, epoch, until)";
 const EDGE: &str = "insert into edge (object, position, grp, plural, namespace, name, role, field)";
+const OWNER: &str = "insert into owner (object, uid)";
+const SUSPECT: &str = "insert into suspect (object, seq)";
 const CARRIED: &str = "insert into carried (object, key_id, value)";
 const INVENTORY: &str =
     "insert into inventory (object, target, api_version, kind, namespace, name, uid, stage, key_id, state)";
@@ -104,6 +106,7 @@ pub(super) async fn write(
     });
     insert(conn, WORK, WORK_UPSERT, work.collect()).await?;
     edges(conn, layer).await?;
+    relations(conn, layer).await?;
     let carried = layer.carried.iter().filter(|(id, _)| !layer.removed.contains(id)).map(|(id, value)| {
         let sealed = sealing.crypt.seal(&carried_place(*id), value);
         vec![Cell::Int(*id), sealing.crypt.key_id().into(), Cell::Blob(sealed)]
@@ -177,6 +180,24 @@ async fn edges(conn: &mut SqliteConnection, layer: &Layer) -> Result<(), sqlx::E
         ]
     });
     insert(conn, EDGE, "", rows.collect()).await
+}
+
+/// Owners, and what the collector has to look at.
+async fn relations(conn: &mut SqliteConnection, layer: &Layer) -> Result<(), sqlx::Error> {
+    let written = || layer.owners.iter().filter(|(id, _)| !layer.removed.contains(id));
+    delete(conn, "delete from owner where object in (select value from json_each(?))", written().map(|(id, _)| *id))
+        .await?;
+    let rows = written().flat_map(|(id, owners)| owners.iter().map(|uid| vec![Cell::Int(*id), uid.clone().into()]));
+    insert(conn, OWNER, "", rows.collect()).await?;
+    let (mut suspects, mut settled) = (Vec::new(), Vec::new());
+    for (id, seq) in layer.suspects.iter().filter(|(id, _)| !layer.removed.contains(id)) {
+        match seq {
+            Some(seq) => suspects.push(vec![Cell::Int(*id), (*seq).into()]),
+            None => settled.push(*id),
+        }
+    }
+    delete(conn, "delete from suspect where object in (select value from json_each(?))", settled.into_iter()).await?;
+    insert(conn, SUSPECT, "on conflict (object) do update set seq = excluded.seq", suspects).await
 }
 
 async fn inventory(

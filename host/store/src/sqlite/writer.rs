@@ -33,6 +33,7 @@ pub(crate) enum Request {
     Complete(Lease, Box<Completion>, Vec<Step>, Reply<Completed>),
     Release(Lease, Reply<()>),
     Wake(Vec<Arc<str>>, Class, Reply<()>),
+    Settle(Vec<(Arc<str>, u64)>, Reply<()>),
     Blob(BlobWrite, Reply<()>),
     Compact(u64, Reply<()>),
     Close(Reply<()>),
@@ -104,6 +105,7 @@ impl Writer {
         self.engine.readers.close().await;
         // Watches look up and see that it is over.
         self.engine.version.send_modify(|_| ());
+        self.engine.suspected.send_replace(());
         if let Err(error) = self.conn.close().await {
             tracing::warn!(%error, "the database did not close cleanly; it will recover at the next start");
         }
@@ -211,6 +213,7 @@ impl Writer {
         if layer.is_empty() {
             return;
         }
+        let mut suspected = false;
         let version = {
             let mut state = self.engine.state.write().unwrap_or_else(PoisonError::into_inner);
             for (key, entry) in layer.objects {
@@ -230,6 +233,17 @@ impl Writer {
                     state.set_edges(id, edges);
                 }
             }
+            for (id, owners) in layer.owners {
+                if !layer.removed.contains(&id) {
+                    state.set_owners(id, owners);
+                }
+            }
+            for (id, seq) in layer.suspects {
+                if !layer.removed.contains(&id) {
+                    suspected |= seq.is_some();
+                    state.set_suspect(id, seq);
+                }
+            }
             for logged in layer.log {
                 state.log(logged);
             }
@@ -237,6 +251,9 @@ impl Writer {
             state.version
         };
         self.engine.version.send_replace(version);
+        if suspected {
+            self.engine.suspected.send_replace(());
+        }
     }
 }
 
@@ -254,6 +271,10 @@ fn one(group: &mut Group<'_>, request: Request) -> Answer {
         Request::Release(claim, reply) => answer(reply, group.release(&claim)),
         Request::Wake(uids, class, reply) => {
             group.wake(&uids, class);
+            answer(reply, Ok(()))
+        }
+        Request::Settle(seen, reply) => {
+            group.settle_suspects(&seen);
             answer(reply, Ok(()))
         }
         Request::Blob(write, reply) => {

@@ -4,6 +4,7 @@
 mod chaos;
 mod durability;
 mod objects;
+mod owners;
 mod queue;
 mod reading;
 

@@ -1,0 +1,235 @@
+//! DELETE of one object.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::response::Response;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use threeport_store::lifecycle::{self, DELETE, DEPENDANTS, Deletion, INSTANCES, WITH_DEPENDANTS};
+use threeport_store::{Class, Demand, Error, Key, ListQuery, Object, Op, Precondition, Resource, Scope};
+
+use super::options::Options;
+use crate::clock;
+use crate::registry::{CRD_GROUP, CRD_PLURAL, Kind, OWN_GROUP, PLUGIN};
+use crate::resources::{answer, existing, key, ring_dependants};
+use crate::router::{App, Call};
+use crate::status::{ApiError, ApiResult, json_response, success};
+
+/// How often a deletion is tried again when others write at the same time.
+const ATTEMPTS: usize = 10;
+
+/// Namespaces that Kubernetes keeps.
+const KEPT: [&str; 3] = ["default", "kube-system", "kube-public"];
+
+/// What came of a deletion.
+#[derive(Debug)]
+pub(super) enum Deleted {
+    /// The object is gone; it was this.
+    Gone(Object),
+    /// It goes when it is let go of; it is this until then.
+    Going(Bytes),
+}
+
+/// DELETE of one object.
+pub(crate) async fn delete(app: &Arc<App>, call: Call) -> ApiResult<Response> {
+    let options = Options::of(&call)?;
+    match delete_one(app, &call.kind, key(&call)?, &options).await? {
+        Deleted::Gone(object) => {
+            let details = json!({
+                "name": &*object.key.name, "group": &*call.kind.resource.group, "kind": &*call.kind.resource.plural, "uid": &*object.uid,
+            });
+            Ok(json_response(StatusCode::OK, success(details).to_string()))
+        }
+        Deleted::Going(body) => {
+            let code = if options.old_cascade { StatusCode::ACCEPTED } else { StatusCode::OK };
+            answer(&call, code, &body, &[])
+        }
+    }
+}
+
+/// Deletes one object, or asks for its deletion.
+pub(super) async fn delete_one(app: &Arc<App>, kind: &Kind, key: Key, options: &Options) -> ApiResult<Deleted> {
+    let mut attempt = 1;
+    loop {
+        match attempt_one(app, kind, &key, options).await {
+            // Somebody else wrote meanwhile; what stands in the way has causes, and stays in the way.
+            Err(error) if error.is_lost_race() && options.may_try_again() && attempt < ATTEMPTS => attempt += 1,
+            result => return result,
+        }
+    }
+}
+
+async fn attempt_one(app: &Arc<App>, kind: &Kind, key: &Key, options: &Options) -> ApiResult<Deleted> {
+    if kind.is_builtin("", "namespaces") && KEPT.contains(&&*key.name) {
+        return Err(ApiError::forbidden(&kind.resource, &key.name, "this namespace may not be deleted"));
+    }
+    let object = existing(app, kind, key).await?;
+    options.expect(kind, &object)?;
+    let old = object.value();
+    let (deletion, demands) = plan(app, kind, &object, &old, options).await?;
+    let precondition =
+        Precondition::Present { uid: Some(object.uid.clone()), resource_version: Some(object.resource_version) };
+    let mut ops: Vec<Op> = demands.into_iter().map(Op::Check).collect();
+    let deletion = match deletion {
+        Deletion::Already => return Ok(Deleted::Going(object.body)),
+        deletion if options.dry_run => {
+            app.store.write(ops).await.map_err(|error| in_the_way(kind, key, error))?;
+            return Ok(match deletion {
+                Deletion::Mark(body) => Deleted::Going(body.to_string().into()),
+                _ => Deleted::Gone(object),
+            });
+        }
+        Deletion::Remove => {
+            ops.push(Op::Remove { key: key.clone(), precondition });
+            None
+        }
+        Deletion::Mark(body) => {
+            let wake = kind.reconciled.then_some(Class::User);
+            ops.push(Op::Put { key: key.clone(), body, precondition, edges: None, wake });
+            Some(wake)
+        }
+    };
+    let written = app.store.write(ops).await.map_err(|error| in_the_way(kind, key, error))?.pop();
+    let written = written.ok_or_else(|| ApiError::internal("the store gave no object back"))?;
+    let defines = kind.is_builtin(CRD_GROUP, CRD_PLURAL);
+    ring_dependants(app, key).await;
+    Ok(match deletion {
+        Some(wake) => {
+            if wake.is_some() {
+                app.ring(&written.uid);
+            }
+            if defines {
+                app.registry.put(&written);
+            }
+            Deleted::Going(written.body)
+        }
+        None => {
+            if defines {
+                app.registry.remove(&key.name, written.resource_version);
+            }
+            Deleted::Gone(object)
+        }
+    })
+}
+
+/// What the deletion of an object comes to, and what must hold for it.
+async fn plan(
+    app: &App,
+    kind: &Kind,
+    object: &Object,
+    old: &Value,
+    options: &Options,
+) -> ApiResult<(Deletion, Vec<Demand>)> {
+    let (now, way) = (Timestamp::now(), options.propagation);
+    if lifecycle::deleted(old) {
+        return Ok((lifecycle::delete(old, now, way), Vec::new()));
+    }
+    let key = &object.key;
+    let with_dependants = old["metadata"]["annotations"][DELETE] == WITH_DEPENDANTS;
+    if kind.is_builtin("", "namespaces") {
+        let Deletion::Mark(mut body) = lifecycle::delete(old, now, way) else {
+            return Ok((Deletion::Remove, vec![Demand::NoneIn(key.name.clone())]));
+        };
+        as_whole(old, &mut body);
+        body["status"]["phase"] = "Terminating".into();
+        let unused = Demand::NamespaceUnused(key.name.clone());
+        return Ok((Deletion::Mark(body), if with_dependants { Vec::new() } else { vec![unused] }));
+    }
+    let mut demands = Vec::new();
+    if kind.is_builtin(OWN_GROUP, "plugins") {
+        demands = nothing_served(app, object).await?;
+    }
+    if kind.is_builtin(CRD_GROUP, CRD_PLURAL) {
+        if old["metadata"]["annotations"][PLUGIN].is_string() {
+            // Only the plugin can remove what they made.
+            demands.push(Demand::None(instances(old)));
+        } else {
+            return Ok((terminating(old, lifecycle::delete_after(old, now, way, INSTANCES)), demands));
+        }
+    }
+    if with_dependants && is_needed(app, key).await? {
+        return Ok((lifecycle::delete_after(old, now, way, DEPENDANTS), demands));
+    }
+    demands.push(Demand::Unused { key: key.clone(), but: Vec::new() });
+    Ok((lifecycle::delete(old, now, way), demands))
+}
+
+async fn is_needed(app: &App, key: &Key) -> ApiResult<bool> {
+    Ok(app.store.dependants(key).await?.iter().any(|(user, edge)| user != key && edge.is_needed()))
+}
+
+/// The objects that a definition defines.
+fn instances(definition: &Value) -> Scope {
+    let text = |pointer: &str| definition.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    Scope { resource: Resource::new(text("/spec/group"), text("/spec/names/plural")), namespace: None }
+}
+
+/// What goes with its content is marked by its time alone, as Kubernetes does it.
+fn as_whole(old: &Value, body: &mut Value) {
+    let generation = old["metadata"]["generation"].clone();
+    let Some(metadata) = body["metadata"].as_object_mut() else { return };
+    metadata.remove("deletionGracePeriodSeconds");
+    if !generation.is_null() {
+        metadata.insert("generation".to_owned(), generation);
+    }
+}
+
+/// Says of a definition that its objects go, in Kubernetes' words.
+fn terminating(old: &Value, deletion: Deletion) -> Deletion {
+    let Deletion::Mark(mut body) = deletion else { return deletion };
+    as_whole(old, &mut body);
+    let condition = json!({
+        "type": "Terminating", "status": "True", "lastTransitionTime": clock::now(), "reason": "InstanceDeletionPending",
+        "message": "CustomResourceDefinition marked for deletion; CustomResource deletion will be issued soon",
+    });
+    match body["status"]["conditions"].as_array_mut() {
+        Some(conditions) => conditions.push(condition),
+        None => body["status"]["conditions"] = json!([condition]),
+    }
+    Deletion::Mark(body)
+}
+
+/// There is no object of a kind that this Plugin serves: only it can remove what they made, and a deletion cannot be taken back.
+async fn nothing_served(app: &App, plugin: &Object) -> ApiResult<Vec<Demand>> {
+    let scope = Scope { resource: Resource::new(CRD_GROUP, CRD_PLURAL), namespace: None };
+    let all = app.store.list(ListQuery { scope, limit: None, after: None, at: None }).await?.items;
+    let definitions = all.iter().map(Object::value);
+    let served = definitions.filter(|body| body["metadata"]["annotations"][PLUGIN].as_str() == Some(&*plugin.key.name));
+    Ok(served.map(|body| Demand::None(instances(&body))).collect())
+}
+
+/// 409 with what stands in the way.
+fn in_the_way(kind: &Kind, key: &Key, error: Error) -> ApiError {
+    let (why, causes) = match &error {
+        Error::InUse { key: used, users } => {
+            let causes = users
+                .iter()
+                .map(|(user, edge)| {
+                    let what = if used == key && !lifecycle::is_namespace(key) { "it".to_owned() } else { edge.to.to_string() };
+                    json!({"reason": "InUse", "message": format!("{user} refers to {what} in {}", edge.field), "field": edge.field})
+                })
+                .collect();
+            let what = if lifecycle::is_namespace(key) { "what is in it" } else { "it" };
+            let users = error.to_string();
+            let users = users.split_once(" is in use by ").map_or(users.as_str(), |(_, users)| users);
+            (
+                format!(
+                    "{what} is in use by {users}; delete them first, or annotate it with {DELETE}={WITH_DEPENDANTS} to have them deleted with it"
+                ),
+                causes,
+            )
+        }
+        Error::NotEmpty(_) => {
+            let why = format!(
+                "objects of it still exist: {}; delete them first",
+                error.to_string().trim_start_matches("there are still ")
+            );
+            let causes = vec![json!({"reason": "InstancesExist", "message": why})];
+            (why, causes)
+        }
+        _ => return error.into(),
+    };
+    ApiError::conflict(&kind.resource, &key.name, &why).with_causes(causes)
+}

@@ -1,0 +1,144 @@
+//! `metav1.DeleteOptions`: from the body or, if there is none, from the query.
+
+use serde::Deserialize;
+use serde_json::Value;
+use threeport_store::Object;
+use threeport_store::lifecycle::Propagation;
+
+use crate::accept;
+use crate::registry::Kind;
+use crate::router::Call;
+use crate::schema::{ErrorKind, FieldError};
+use crate::status::{ApiError, ApiResult};
+
+/// How something is to be deleted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Options {
+    pub uid: Option<String>,
+    pub resource_version: Option<String>,
+    /// What becomes of what it owns; None: its own finalizers say it.
+    pub propagation: Option<Propagation>,
+    /// Asked for with the field that was there before propagation policies, to go after the object: answered with 202 while it stays.
+    pub old_cascade: bool,
+    pub dry_run: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Sent {
+    grace_period_seconds: Option<i64>,
+    preconditions: Option<Preconditions>,
+    orphan_dependents: Option<bool>,
+    propagation_policy: Option<String>,
+    dry_run: Option<Vec<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Preconditions {
+    uid: Option<String>,
+    resource_version: Option<String>,
+}
+
+impl Options {
+    pub(super) fn of(call: &Call) -> ApiResult<Self> {
+        let sent = if call.body.is_empty() { from_query(call)? } else { from_body(call)? };
+        let errors = wrong(&sent);
+        if !errors.is_empty() {
+            return Err(ApiError::invalid("meta.k8s.io", "DeleteOptions", "", &errors));
+        }
+        let propagation = match (sent.propagation_policy.as_deref(), sent.orphan_dependents) {
+            (Some("Background"), _) | (None, Some(false)) => Some(Propagation::Background),
+            (Some("Orphan"), _) | (None, Some(true)) => Some(Propagation::Orphan),
+            (Some(_), _) => Some(Propagation::Foreground),
+            (None, None) => None,
+        };
+        // Nothing here has a grace period: any is over at once.
+        let _ = sent.grace_period_seconds;
+        let Preconditions { uid, resource_version } = sent.preconditions.unwrap_or_default();
+        Ok(Self {
+            uid,
+            resource_version,
+            propagation,
+            old_cascade: sent.orphan_dependents == Some(false),
+            dry_run: sent.dry_run.is_some_and(|dry_run| !dry_run.is_empty()),
+        })
+    }
+
+    /// Whether the object is the one that is meant.
+    pub(super) fn expect(&self, kind: &Kind, object: &Object) -> ApiResult<()> {
+        let conflict = |why: String| Err(ApiError::conflict(&kind.resource, &object.key.name, &why));
+        let version = object.resource_version.to_string();
+        if let Some(uid) = self.uid.as_deref().filter(|uid| *uid != &*object.uid) {
+            return conflict(format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                object.uid
+            ));
+        }
+        if let Some(wanted) = self.resource_version.as_deref().filter(|wanted| *wanted != version) {
+            return conflict(format!(
+                "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {version}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether somebody else's write in between is no reason to give up.
+    pub(super) fn may_try_again(&self) -> bool {
+        self.resource_version.is_none()
+    }
+}
+
+fn from_body(call: &Call) -> ApiResult<Sent> {
+    let value = accept::decode(&accept::content_type(&call.headers), &call.body)?;
+    if let Some(kind) = value["kind"].as_str().filter(|kind| *kind != "DeleteOptions") {
+        return Err(ApiError::bad_request(format!(
+            "decoded object cannot be converted to DeleteOptions: it is a {kind}"
+        )));
+    }
+    serde_json::from_value(value)
+        .map_err(|error| ApiError::bad_request(format!("DeleteOptions cannot be read: {error}")))
+}
+
+fn from_query(call: &Call) -> ApiResult<Sent> {
+    let query = &call.query;
+    let orphan_dependents = match query.get("orphanDependents") {
+        None => None,
+        Some("true" | "1") => Some(true),
+        Some("false" | "0") => Some(false),
+        Some(other) => {
+            return Err(ApiError::bad_request(format!(
+                "orphanDependents: {other:?} is neither \"true\" nor \"false\""
+            )));
+        }
+    };
+    let grace_period_seconds = query.get("gracePeriodSeconds").map(str::parse).transpose();
+    Ok(Sent {
+        grace_period_seconds: grace_period_seconds
+            .map_err(|_| ApiError::bad_request("gracePeriodSeconds: must be a number of seconds"))?,
+        preconditions: None,
+        orphan_dependents,
+        propagation_policy: query.get("propagationPolicy").map(str::to_owned),
+        dry_run: query.get("dryRun").map(|way| vec![way.to_owned()]),
+    })
+}
+
+fn wrong(sent: &Sent) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let policy = sent.propagation_policy.as_deref();
+    if let Some(policy) = policy.filter(|_| sent.orphan_dependents.is_some()) {
+        let detail = "orphanDependents and deletionPropagation cannot be both set";
+        errors.push(FieldError::invalid("propagationPolicy", &policy.into(), detail));
+    }
+    if let Some(policy) = policy.filter(|policy| !matches!(*policy, "Foreground" | "Background" | "Orphan")) {
+        let detail = "supported values: \"Background\", \"Foreground\", \"Orphan\", \"nil\"";
+        errors.push(FieldError::new(ErrorKind::NotSupported, "propagationPolicy", Some(policy.into()), detail));
+    }
+    for way in sent.dry_run.iter().flatten().filter(|way| *way != "All") {
+        let value = Value::from(sent.dry_run.clone().unwrap_or_default());
+        let _ = way;
+        errors.push(FieldError::new(ErrorKind::NotSupported, "dryRun", Some(value), "supported values: \"All\""));
+        break;
+    }
+    errors
+}

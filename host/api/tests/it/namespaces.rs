@@ -1,0 +1,147 @@
+//! Namespaces go as a whole.
+
+use serde_json::{Value, json};
+
+use crate::harness::{Server, WIDGETS, eventually, widget, widgets};
+
+const NAMESPACES: &str = "/api/v1/namespaces";
+
+async fn make(server: &Server, name: &str) {
+    server.make(NAMESPACES, &json!({"metadata": {"name": name}})).await;
+}
+
+async fn gone(server: &Server, name: &str) {
+    let path = format!("{NAMESPACES}/{name}");
+    eventually("the namespace is gone", async || (server.get(&path).await.0 == 404).then_some(())).await;
+}
+
+/// Waits for a condition of a going namespace; answers its message.
+async fn condition(server: &Server, name: &str, kind: &str, reason: &str) -> String {
+    let path = format!("{NAMESPACES}/{name}");
+    eventually(&format!("{kind} says {reason}"), async || {
+        let (_, body) = server.get(&path).await;
+        let conditions = body["status"]["conditions"].as_array()?;
+        let condition = conditions.iter().find(|c| c["type"] == kind && c["reason"] == reason)?;
+        condition["message"].as_str().map(str::to_owned)
+    })
+    .await
+}
+
+/// Widgets that read a Secret and need a widget, which may be elsewhere.
+async fn define(server: &Server) {
+    let mut definition: Value = serde_yaml_ng::from_str(WIDGETS).expect("YAML");
+    let references = json!([
+        {"kind": "Widget", "field": "spec.extra.needs", "toApiVersion": "example.com/v1", "toKinds": ["Widget"], "role": "target", "crossNamespace": true},
+        {"kind": "Widget", "field": "spec.extra.reads", "toApiVersion": "v1", "toKinds": ["Secret"], "role": "uses"},
+    ]);
+    definition["metadata"]["annotations"] = json!({"threeport.dev/references": references.to_string()});
+    server.make("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).await;
+}
+
+async fn make_widget(server: &Server, namespace: &str, name: &str, extra: Value) {
+    let mut body = widget(name);
+    body["spec"]["extra"] = extra;
+    body["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    server.make(&widgets(namespace), &body).await;
+}
+
+async fn let_go(server: &Server, namespace: &str, name: &str) {
+    let patch = json!({"metadata": {"finalizers": null}});
+    assert_eq!(server.patch(&format!("{}/{name}", widgets(namespace)), "merge-patch", &patch).await.0, 200);
+}
+
+async fn going(server: &Server, namespace: &str, name: &str) -> bool {
+    server.get(&format!("{}/{name}", widgets(namespace))).await.1["metadata"]["deletionTimestamp"].is_string()
+}
+
+#[tokio::test]
+async fn what_is_referred_to_outlives_what_refers_to_it() {
+    let server = Server::start().await;
+    define(&server).await;
+    make(&server, "team").await;
+    let secret = "/api/v1/namespaces/team/secrets/s";
+    server.make("/api/v1/namespaces/team/secrets", &json!({"metadata": {"name": "s"}})).await;
+    server.make("/api/v1/namespaces/team/configmaps", &json!({"metadata": {"name": "c"}})).await;
+    make_widget(&server, "team", "base", json!({"reads": "s"})).await;
+    make_widget(&server, "team", "user", json!({"needs": {"name": "base"}})).await;
+    let event =
+        json!({"metadata": {"name": "e"}, "involvedObject": {"kind": "ConfigMap", "name": "c", "namespace": "team"}});
+    server.make("/api/v1/namespaces/team/events", &event).await;
+
+    let (code, body) = server.delete(&format!("{NAMESPACES}/team")).await;
+    assert_eq!((code.as_u16(), &body["status"]["phase"]), (200, &json!("Terminating")), "{body}");
+    let message = condition(&server, "team", "NamespaceFinalizersRemaining", "SomeFinalizersRemain").await;
+    assert_eq!(
+        message,
+        "Some content in the namespace has finalizers remaining: example.com/hold in 2 resource instances"
+    );
+    let message = condition(&server, "team", "NamespaceContentRemaining", "SomeResourcesRemain").await;
+    assert_eq!(
+        message,
+        "Some resources are remaining: secrets. has 1 resource instances, widgets.example.com has 2 resource instances"
+    );
+    let (code, body) = server.post("/api/v1/namespaces/team/configmaps", &json!({"metadata": {"name": "late"}})).await;
+    assert_eq!(
+        (code.as_u16(), &body["details"]["causes"][0]["reason"]),
+        (403, &json!("NamespaceTerminating")),
+        "{body}"
+    );
+    let label = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"finalizers": []}});
+    assert_eq!(
+        server.patch(&format!("{NAMESPACES}/team"), "merge-patch", &label).await.0,
+        200,
+        "it can be written, and stays"
+    );
+
+    assert!(going(&server, "team", "user").await && !going(&server, "team", "base").await);
+    let_go(&server, "team", "user").await;
+    eventually("the next one goes", async || going(&server, "team", "base").await.then_some(())).await;
+    assert_eq!(server.get(secret).await.0, 200, "the Secret outlives what reads it");
+    let_go(&server, "team", "base").await;
+    gone(&server, "team").await;
+    assert_eq!(server.get(secret).await.0, 404);
+    assert_eq!(server.get("/api/v1/namespaces/team/events").await.1["items"], json!([]), "its events went along");
+    assert_eq!(server.delete(&format!("{NAMESPACES}/default")).await.0, 403);
+    assert_eq!(server.post(NAMESPACES, &json!({"metadata": {"name": "Bad_Name"}})).await.0, 422);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_others_need_from_outside_keeps_a_namespace_unless_they_are_to_go_along() {
+    let server = Server::start().await;
+    define(&server).await;
+    make(&server, "shared").await;
+    make(&server, "tenant").await;
+    make_widget(&server, "shared", "base", json!({})).await;
+    make_widget(&server, "tenant", "user", json!({"needs": {"name": "base", "namespace": "shared"}})).await;
+    let (code, body) = server.delete(&format!("{NAMESPACES}/shared")).await;
+    assert_eq!((code.as_u16(), &body["details"]["causes"][0]["reason"]), (409, &json!("InUse")), "{body}");
+    assert!(body["message"].as_str().is_some_and(|m| m.contains("tenant/user")), "{body}");
+
+    let annotate = json!({"metadata": {"annotations": {"threeport.dev/delete": "with-dependants"}}});
+    assert_eq!(server.patch(&format!("{NAMESPACES}/shared"), "merge-patch", &annotate).await.0, 200);
+    assert_eq!(server.delete(&format!("{NAMESPACES}/shared")).await.0, 200);
+    eventually("the user goes first", async || going(&server, "tenant", "user").await.then_some(())).await;
+    assert!(!going(&server, "shared", "base").await);
+    let_go(&server, "tenant", "user").await;
+    eventually("then what it needs", async || going(&server, "shared", "base").await.then_some(())).await;
+    let_go(&server, "shared", "base").await;
+    gone(&server, "shared").await;
+    assert_eq!(server.get(&format!("{NAMESPACES}/tenant")).await.1["status"]["phase"], "Active");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_namespace_with_a_finalizer_of_its_own_waits_for_that_too() {
+    let server = Server::start().await;
+    server.make(NAMESPACES, &json!({"metadata": {"name": "team", "finalizers": ["example.com/hold"]}})).await;
+    server.make("/api/v1/namespaces/team/configmaps", &json!({"metadata": {"name": "c"}})).await;
+    assert_eq!(server.delete(&format!("{NAMESPACES}/team")).await.0, 200);
+    condition(&server, "team", "NamespaceContentRemaining", "ContentRemoved").await;
+    let (_, body) = server.get(&format!("{NAMESPACES}/team")).await;
+    assert_eq!((&body["spec"]["finalizers"], &body["status"]["phase"]), (&json!([]), &json!("Terminating")), "{body}");
+    let free = json!({"metadata": {"finalizers": null}});
+    assert_eq!(server.patch(&format!("{NAMESPACES}/team"), "merge-patch", &free).await.0, 200);
+    gone(&server, "team").await;
+    server.stop().await;
+}

@@ -1,0 +1,166 @@
+//! The loop: what there is to look at, and what came of it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use serde_json::Value;
+use threeport_scheduler::Bell;
+use threeport_store::lifecycle::{self, DEPENDANTS, FOREGROUND, INSTANCES, ORPHAN};
+use threeport_store::{Error, Object, Store, Suspect};
+use tokio::sync::watch;
+
+use crate::meters;
+
+/// Suspects that are looked at at a time: their writes share transactions.
+const AT_A_TIME: usize = 32;
+
+/// While the database fails.
+const AFTER_ERROR: Duration = Duration::from_millis(500);
+
+/// What happens by the same hand is gathered for so long: a namespace that empties is many removals and one reason to look.
+const GATHER: Duration = Duration::from_millis(10);
+
+/// A kind that is there without a definition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltIn {
+    /// API group, empty for core.
+    pub group: String,
+    /// Its name.
+    pub kind: String,
+    /// Whether its objects lie in namespaces.
+    pub namespaced: bool,
+}
+
+/// Looks at suspects. Several at a time do no harm.
+pub struct Collector {
+    pub(crate) store: Store,
+    pub(crate) bell: Arc<dyn Bell>,
+    pub(crate) built_in: Vec<BuiltIn>,
+    /// Who says so, in Events.
+    pub(crate) instance: String,
+}
+
+/// What looking at a suspect came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// There is nothing more to do.
+    Settled,
+    /// It waits for something to happen around it.
+    Waits,
+    /// Somebody else wrote meanwhile: look again.
+    Again,
+}
+
+impl Collector {
+    /// A collector. It does nothing until it is [run](Self::run).
+    pub fn new(store: Store, bell: Arc<dyn Bell>, built_in: Vec<BuiltIn>, instance: impl Into<String>) -> Self {
+        Self { store, bell, built_in, instance: instance.into() }
+    }
+
+    /// Works until `shutdown` says true (or its sender is gone), or the store is closed.
+    pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
+        let mut news = self.store.suspected();
+        let mut waiting: HashMap<Arc<str>, u64> = HashMap::new();
+        while !self.store.is_closed() && !*shutdown.borrow() {
+            news.borrow_and_update();
+            let pause = match self.round(&mut waiting).await {
+                Ok(true) => continue,
+                Ok(false) => None,
+                Err(error) => {
+                    tracing::warn!("what may have to go cannot be looked at: {error}; trying again");
+                    Some(AFTER_ERROR)
+                }
+            };
+            let wait = async {
+                match pause {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => {
+                        // An error: the store is gone.
+                        let _news = news.changed().await;
+                        tokio::time::sleep(GATHER).await;
+                    }
+                }
+            };
+            tokio::select! {
+                () = wait => {}
+                stop = shutdown.changed() => {
+                    if stop.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks at everything that something happened to; true if there is more to look at.
+    async fn round(&self, waiting: &mut HashMap<Arc<str>, u64>) -> Result<bool, Error> {
+        let suspects = self.store.suspects().await?;
+        meters::suspects(suspects.len());
+        let there: HashSet<Arc<str>> = suspects.iter().map(|suspect| suspect.object.uid.clone()).collect();
+        waiting.retain(|uid, _| there.contains(uid));
+        let fresh: Vec<Suspect> =
+            suspects.into_iter().filter(|suspect| waiting.get(&suspect.object.uid) != Some(&suspect.seq)).collect();
+        if fresh.is_empty() {
+            return Ok(false);
+        }
+        let looked = futures::stream::iter(fresh)
+            .map(|suspect| async move {
+                let outcome = self.look(&suspect.object).await;
+                (suspect, outcome)
+            })
+            .buffer_unordered(AT_A_TIME);
+        let looked: Vec<_> = looked.collect().await;
+        let (mut settled, mut failed) = (Vec::new(), None);
+        for (suspect, outcome) in looked {
+            let Suspect { object, seq } = suspect;
+            match outcome {
+                Ok(Outcome::Settled) => settled.push((object.uid, seq)),
+                Ok(Outcome::Waits) => drop(waiting.insert(object.uid, seq)),
+                Ok(Outcome::Again) => {}
+                // Somebody else was faster: what there is now is another matter.
+                Err(Error::Conflict { .. } | Error::NotFound(_) | Error::AlreadyExists(_)) => {}
+                // It cannot be done for this one, and must not keep the others waiting.
+                Err(error @ (Error::TooDeep(_) | Error::Corrupt(..))) => {
+                    tracing::error!(object = %object.key, "cannot be collected: {error}");
+                    waiting.insert(object.uid, seq);
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        if !settled.is_empty() {
+            self.store.settle(settled).await?;
+        }
+        failed.map_or(Ok(true), Err)
+    }
+
+    async fn look(&self, object: &Object) -> Result<Outcome, Error> {
+        let body = object.value();
+        if !lifecycle::deleted(&body) {
+            return self.judge(object, &body).await;
+        }
+        let has = |finalizer| lifecycle::has_finalizer(&body, finalizer);
+        if has(DEPENDANTS) {
+            return self.dependants(object, &body).await;
+        }
+        if lifecycle::is_namespace(&object.key) && holds_content(&body) {
+            return self.namespace(object, &body).await;
+        }
+        if has(INSTANCES) {
+            return self.instances(object, &body).await;
+        }
+        if has(ORPHAN) {
+            return self.orphan(object, &body).await;
+        }
+        if has(FOREGROUND) {
+            return self.foreground(object, &body).await;
+        }
+        Ok(Outcome::Settled)
+    }
+}
+
+/// Whether a namespace waits for what is in it.
+fn holds_content(body: &Value) -> bool {
+    body["spec"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty())
+}

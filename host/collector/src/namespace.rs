@@ -1,0 +1,107 @@
+//! A namespace goes as a whole: what is in it first, in the reverse order of references; conditions say what remains, and why.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use threeport_store::lifecycle::{self, DELETE, Propagation, WITH_DEPENDANTS};
+use threeport_store::{Demand, Error, Key, Object, Op, Precondition, Resource};
+
+use crate::collector::{Collector, Outcome};
+use crate::deletion::put;
+use crate::sweep::{Swept, Why, condition, who_holds};
+
+/// Events in one transaction.
+const BATCH: usize = 256;
+
+impl Collector {
+    pub(crate) async fn namespace(&self, object: &Object, body: &Value) -> Result<Outcome, Error> {
+        let name = &object.key.name;
+        let (events, mut content): (Vec<_>, Vec<_>) =
+            self.store.in_namespace(name).await?.into_iter().partition(|inside| is_event(&inside.key));
+        if content.is_empty() {
+            return self.emptied(object, body, events).await;
+        }
+        if body["metadata"]["annotations"][DELETE] == WITH_DEPENDANTS {
+            content.extend(self.users_of(&content).await?);
+        }
+        let swept =
+            self.sweep(&content, &Why { cause: "namespace", way: Some(Propagation::Background), note: None }).await?;
+        let left = self.store.in_namespace(name).await?;
+        let left: Vec<Object> = left.into_iter().filter(|inside| !is_event(&inside.key)).collect();
+        let mut next = body.clone();
+        let now = lifecycle::timestamp(Timestamp::now());
+        if describe(&mut next["status"], &left, &swept, &now) {
+            self.write(vec![put(object, next)]).await?;
+        }
+        // What was removed at once may have been all that others waited for.
+        let more = swept.again || left.len() < content.len() && !swept.deleted.is_empty();
+        Ok(if more || left.is_empty() { Outcome::Again } else { Outcome::Waits })
+    }
+
+    /// Nothing but Events is left: they tell of the rest until the end, and go last.
+    async fn emptied(&self, object: &Object, body: &Value, events: Vec<Object>) -> Result<Outcome, Error> {
+        let any = Precondition::Present { uid: None, resource_version: None };
+        for batch in events.chunks(BATCH) {
+            let removals = batch.iter().map(|event| Op::Remove { key: event.key.clone(), precondition: any.clone() });
+            match self.store.write(removals.collect()).await {
+                Ok(_) => {}
+                Err(Error::NotFound(_)) => return Ok(Outcome::Again),
+                Err(error) => return Err(error),
+            }
+        }
+        let mut next = body.clone();
+        next["spec"]["finalizers"] = json!([]);
+        describe(&mut next["status"], &[], &Swept::default(), &lifecycle::timestamp(Timestamp::now()));
+        let empty = Demand::NoneIn(object.key.name.clone());
+        match self.finish(object, next, vec![empty]).await {
+            Err(Error::NotEmpty(_)) => Ok(Outcome::Again),
+            result => result.map(|()| Outcome::Settled),
+        }
+    }
+}
+
+fn is_event(key: &Key) -> bool {
+    key.resource == Resource::new("", "events")
+}
+
+/// Kubernetes' conditions of a namespace that goes, in its words; true if they changed.
+fn describe(status: &mut Value, left: &[Object], swept: &Swept, now: &str) -> bool {
+    let mut changed = false;
+    let mut say = |kind: &str, wrong: Option<(&str, String)>, fine: (&str, &str)| {
+        let (reason, message) = wrong.as_ref().map_or(fine, |(reason, message)| (*reason, message.as_str()));
+        changed |= condition(status, kind, wrong.is_some(), reason, message, now);
+    };
+    say("NamespaceDeletionDiscoveryFailure", None, ("ResourcesDiscovered", "All resources successfully discovered"));
+    let parsed = ("ParsedGroupVersions", "All legacy kube types successfully parsed");
+    say("NamespaceDeletionGroupVersionParsingFailure", None, parsed);
+    let held = (!swept.held.is_empty())
+        .then(|| ("ContentInUse", format!("{}; delete what uses it first", who_holds(&swept.held))));
+    let deleted = ("ContentDeleted", "All content successfully deleted, may be waiting on finalization");
+    say("NamespaceDeletionContentFailure", held, deleted);
+
+    let mut kinds: BTreeMap<&Resource, usize> = BTreeMap::new();
+    let mut finalizers: BTreeMap<Arc<str>, usize> = BTreeMap::new();
+    for object in left {
+        *kinds.entry(&object.key.resource).or_default() += 1;
+        let body = object.value();
+        for finalizer in body["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            *finalizers.entry(finalizer.into()).or_default() += 1;
+        }
+    }
+    let remain = (!kinds.is_empty()).then(|| {
+        let counted =
+            kinds.iter().map(|(kind, count)| format!("{}.{} has {count} resource instances", kind.plural, kind.group));
+        ("SomeResourcesRemain", format!("Some resources are remaining: {}", counted.collect::<Vec<_>>().join(", ")))
+    });
+    say("NamespaceContentRemaining", remain, ("ContentRemoved", "All content successfully removed"));
+    let remain = (!finalizers.is_empty()).then(|| {
+        let counted = finalizers.iter().map(|(finalizer, count)| format!("{finalizer} in {count} resource instances"));
+        let counted = counted.collect::<Vec<_>>().join(", ");
+        ("SomeFinalizersRemain", format!("Some content in the namespace has finalizers remaining: {counted}"))
+    });
+    let fine = ("ContentHasNoFinalizers", "All content-preserving finalizers finished");
+    say("NamespaceFinalizersRemaining", remain, fine);
+    changed
+}
