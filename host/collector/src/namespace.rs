@@ -32,7 +32,7 @@ impl Collector {
         let left: Vec<Object> = left.into_iter().filter(|inside| !is_event(&inside.key)).collect();
         let mut next = body.clone();
         let now = lifecycle::timestamp(Timestamp::now());
-        if describe(&mut next["status"], &left, &swept, &now) {
+        if !left.is_empty() && describe(&mut next["status"], &left, &swept, &now) {
             self.write(vec![put(object, next)]).await?;
         }
         // What was removed at once may have been all that others waited for.
