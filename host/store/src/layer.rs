@@ -213,12 +213,12 @@ impl<'a> Draft<'a> {
             Some(entry) => self.modify(entry, body, true),
             None => self.add(key, body),
         };
-        if let Some(edges) = edges {
-            if self.edges_of(entry.id) != edges {
-                let around = self.edges_of(entry.id).iter().chain(edges).map(|edge| edge.to.clone()).collect();
-                self.bump_all(around);
-                self.mine.edges.insert(entry.id, edges.clone());
-            }
+        if let Some(edges) = edges
+            && self.edges_of(entry.id) != edges
+        {
+            let around = self.edges_of(entry.id).iter().chain(edges).map(|edge| edge.to.clone()).collect();
+            self.bump_all(around);
+            self.mine.edges.insert(entry.id, edges.clone());
         }
         if let Some(class) = wake {
             self.mine.wakes.push(Wake { id: entry.id, class, create: Some(key.clone()) });

@@ -26,7 +26,9 @@ pub(super) struct Options {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Sent {
-    grace_period_seconds: Option<i64>,
+    /// Nothing here has a grace period: any is over at once.
+    #[serde(rename = "gracePeriodSeconds")]
+    _grace_period: Option<i64>,
     preconditions: Option<Preconditions>,
     orphan_dependents: Option<bool>,
     propagation_policy: Option<String>,
@@ -53,8 +55,6 @@ impl Options {
             (Some(_), _) => Some(Propagation::Foreground),
             (None, None) => None,
         };
-        // Nothing here has a grace period: any is over at once.
-        let _ = sent.grace_period_seconds;
         let Preconditions { uid, resource_version } = sent.preconditions.unwrap_or_default();
         Ok(Self {
             uid,
@@ -112,9 +112,9 @@ fn from_query(call: &Call) -> ApiResult<Sent> {
             )));
         }
     };
-    let grace_period_seconds = query.get("gracePeriodSeconds").map(str::parse).transpose();
+    let grace_period = query.get("gracePeriodSeconds").map(str::parse).transpose();
     Ok(Sent {
-        grace_period_seconds: grace_period_seconds
+        _grace_period: grace_period
             .map_err(|_| ApiError::bad_request("gracePeriodSeconds: must be a number of seconds"))?,
         preconditions: None,
         orphan_dependents,
@@ -134,11 +134,9 @@ fn wrong(sent: &Sent) -> Vec<FieldError> {
         let detail = "supported values: \"Background\", \"Foreground\", \"Orphan\", \"nil\"";
         errors.push(FieldError::new(ErrorKind::NotSupported, "propagationPolicy", Some(policy.into()), detail));
     }
-    for way in sent.dry_run.iter().flatten().filter(|way| *way != "All") {
-        let value = Value::from(sent.dry_run.clone().unwrap_or_default());
-        let _ = way;
+    if let Some(ways) = sent.dry_run.as_ref().filter(|ways| ways.iter().any(|way| way != "All")) {
+        let value = Value::from(ways.clone());
         errors.push(FieldError::new(ErrorKind::NotSupported, "dryRun", Some(value), "supported values: \"All\""));
-        break;
     }
     errors
 }
