@@ -11,6 +11,7 @@ mod clock;
 mod discovery;
 mod jsonpath;
 mod kubeconfig;
+mod managed;
 mod meters;
 mod openapi;
 mod patch;

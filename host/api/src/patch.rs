@@ -1,10 +1,13 @@
 //! Patches: JSON patch (RFC 6902), merge patch (RFC 7396) and, for built-in kinds, strategic merge patch.
 
+use std::collections::HashMap;
+
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
 use crate::registry::Kind;
 use crate::resources::{OBJECT_LIMIT, fits};
+use crate::schema::{ListType, Schema};
 use crate::status::{ApiError, ApiResult};
 
 /// Most operations of a JSON patch.
@@ -18,6 +21,14 @@ pub(crate) enum Patch {
 }
 
 impl Patch {
+    /// Media type of server-side apply, which is no patch of what is there.
+    pub(crate) const APPLY: &str = "application/apply-patch+yaml";
+
+    /// Whether this is a JSON patch.
+    pub(crate) fn is_json(&self) -> bool {
+        matches!(self, Self::Json(_))
+    }
+
     /// Decodes a patch by its media type.
     pub(crate) fn decode(kind: &Kind, content_type: &str, body: &[u8]) -> ApiResult<Self> {
         let wrong = |e: &dyn std::fmt::Display| ApiError::bad_request(format!("the patch cannot be read: {e}"));
@@ -39,14 +50,11 @@ impl Patch {
             "application/strategic-merge-patch+json" if kind.builtin => Ok(Self::Strategic(object(body)?)),
             "application/strategic-merge-patch+json" => Err(ApiError::unsupported_media_type(
                 "strategic merge patches are for built-in kinds: the body of the request was in an unknown format - accepted media types \
-                 include: application/json-patch+json, application/merge-patch+json",
-            )),
-            "application/apply-patch+yaml" | "application/apply-patch+cbor" => Err(ApiError::unsupported_media_type(
-                "server-side apply is not supported by this version of the server; use a merge patch, or kubectl apply without --server-side",
+                 include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
             )),
             other => Err(ApiError::unsupported_media_type(format!(
                 "the body of the request was in an unknown format ({other}) - accepted media types include: \
-                 application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json"
+                 application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"
             ))),
         }
     }
@@ -64,11 +72,11 @@ impl Patch {
     }
 
     /// The patched object.
-    pub(crate) fn apply(&self, mut target: Value) -> ApiResult<Value> {
+    pub(crate) fn apply(&self, kind: &Kind, mut target: Value) -> ApiResult<Value> {
         match self {
             Self::Json(patch) => operations(&mut target, patch)?,
             Self::Merge(patch) => json_patch::merge(&mut target, patch),
-            Self::Strategic(patch) => strategic(&mut target, patch, "")?,
+            Self::Strategic(patch) => strategic(&mut target, patch, Some(&kind.schema))?,
         }
         if target.is_object() { Ok(target) } else { Err(ApiError::bad_request("the patch leaves no object")) }
     }
@@ -110,30 +118,11 @@ fn object(body: &[u8]) -> ApiResult<Value> {
     }
 }
 
-/// How a list of a built-in kind is merged.
-enum ListMerge {
-    /// As a whole.
-    Replace,
-    /// Texts, each once.
-    Set,
-    /// Objects, told apart by this key.
-    By(&'static str),
-}
-
-/// The lists that Kubernetes merges in the kinds that are built in here.
-fn list_merge(path: &str) -> ListMerge {
-    match path {
-        "metadata.finalizers" => ListMerge::Set,
-        "metadata.ownerReferences" => ListMerge::By("uid"),
-        "status.conditions" => ListMerge::By("type"),
-        _ => ListMerge::Replace,
-    }
-}
-
 const ORDER: &str = "$setElementOrder/";
 const DELETE_FROM: &str = "$deleteFromPrimitiveList/";
 
-fn strategic(target: &mut Value, patch: &Value, path: &str) -> ApiResult<()> {
+/// Applies a strategic merge patch to what the schema describes. Lists are merged as the schema's patch strategy says; others are replaced.
+fn strategic(target: &mut Value, patch: &Value, schema: Option<&Schema>) -> ApiResult<()> {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
         return Ok(());
@@ -154,8 +143,10 @@ fn strategic(target: &mut Value, patch: &Value, path: &str) -> ApiResult<()> {
     if let Some(keep) = patch.get("$retainKeys").and_then(Value::as_array) {
         map.retain(|key, _| keep.iter().any(|k| k == key));
     }
+    let below = |key: &str| schema.and_then(|schema| schema.properties.get(key).or(schema.additional_schema()));
+    let ordered = |key: &str| Some((key.to_owned(), map.get(key.strip_prefix(ORDER)?)?.as_array()?.clone()));
+    let before: HashMap<String, Vec<Value>> = patch.keys().filter_map(|key| ordered(key)).collect();
     for (key, value) in patch {
-        let at = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
         if let Some(list) = key.strip_prefix(DELETE_FROM) {
             if let (Some(Value::Array(items)), Value::Array(gone)) = (map.get_mut(list), value) {
                 items.retain(|item| !gone.contains(item));
@@ -165,11 +156,11 @@ fn strategic(target: &mut Value, patch: &Value, path: &str) -> ApiResult<()> {
         } else if value.is_null() {
             map.remove(key);
         } else if let Value::Array(changes) = value {
-            let merged = list(map.remove(key), changes, &at(key))?;
+            let merged = list(map.remove(key), changes, below(key))?;
             map.insert(key.clone(), merged);
         } else {
-            let below = map.entry(key.as_str()).or_insert(Value::Null);
-            strategic(below, value, &at(key))?;
+            let inner = map.entry(key.as_str()).or_insert(Value::Null);
+            strategic(inner, value, below(key))?;
             if value.get("$patch").is_some_and(|d| d == "delete") {
                 map.remove(key);
             }
@@ -179,28 +170,42 @@ fn strategic(target: &mut Value, patch: &Value, path: &str) -> ApiResult<()> {
         if let Some(name) = key.strip_prefix(ORDER)
             && let (Some(Value::Array(items)), Value::Array(order)) = (map.get_mut(name), order)
         {
-            let at = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-            sort(items, order, &list_merge(&at));
+            sort(items, order, before.get(key).map_or(&[], Vec::as_slice), merge_key(below(name)));
         }
     }
     Ok(())
 }
 
-fn list(old: Option<Value>, changes: &[Value], path: &str) -> ApiResult<Value> {
+/// How a list is merged.
+fn strategy(schema: Option<&Schema>) -> &ListType {
+    schema.map_or(&ListType::Atomic, |schema| &schema.patched)
+}
+
+/// What tells the items of a list apart; none where they are told apart by their value.
+fn merge_key(schema: Option<&Schema>) -> Option<&str> {
+    match strategy(schema) {
+        ListType::Map(keys) => keys.first().map(String::as_str),
+        _ => None,
+    }
+}
+
+fn list(old: Option<Value>, changes: &[Value], schema: Option<&Schema>) -> ApiResult<Value> {
     let mut items = match old {
         Some(Value::Array(items)) => items,
         _ => Vec::new(),
     };
-    match list_merge(path) {
-        ListMerge::Replace => items = changes.to_vec(),
-        ListMerge::Set => {
+    let item_schema = schema.and_then(|schema| schema.items.as_deref());
+    match strategy(schema) {
+        ListType::Atomic => items = changes.to_vec(),
+        ListType::Set => {
             for change in changes {
                 if !items.contains(change) {
                     items.push(change.clone());
                 }
             }
         }
-        ListMerge::By(key) => {
+        ListType::Map(keys) => {
+            let key = keys.first().map_or("", String::as_str);
             if changes.iter().any(|c| c.get("$patch").is_some_and(|d| d == "replace")) {
                 items.clear();
             }
@@ -212,10 +217,14 @@ fn list(old: Option<Value>, changes: &[Value], path: &str) -> ApiResult<Value> {
                     (Some("delete"), None) => {}
                     // The marker of a replaced list carries nothing itself.
                     (Some("replace"), _) if id.is_none() => {}
-                    (_, Some(index)) => strategic(&mut items[index], change, path)?,
+                    (None, _) if id.is_none() => {
+                        let message = format!("map: {change} does not contain declared merge key: {key}");
+                        return Err(ApiError::bad_request(message));
+                    }
+                    (_, Some(index)) => strategic(&mut items[index], change, item_schema)?,
                     (_, None) => {
                         let mut item = Value::Null;
-                        strategic(&mut item, change, path)?;
+                        strategic(&mut item, change, item_schema)?;
                         items.push(item);
                     }
                 }
@@ -225,24 +234,43 @@ fn list(old: Option<Value>, changes: &[Value], path: &str) -> ApiResult<Value> {
     Ok(Value::Array(items))
 }
 
-/// Puts items in the asked order; those that are not named keep their place at the end.
-fn sort(items: &mut [Value], order: &[Value], merge: &ListMerge) {
-    let place = |item: &Value| {
-        order
-            .iter()
-            .position(|wanted| match merge {
-                ListMerge::By(key) => wanted.get(*key) == item.get(*key),
-                _ => wanted == item,
-            })
-            .unwrap_or(usize::MAX)
+/// Puts items in the asked order. Those that are not in it keep their place before what they were before.
+fn sort(items: &mut Vec<Value>, order: &[Value], before: &[Value], key: Option<&str>) {
+    let place = |list: &[Value], item: &Value| {
+        list.iter().position(|there| match key {
+            Some(key) => there.get(key) == item.get(key),
+            None => there == item,
+        })
     };
-    items.sort_by_key(place);
+    let (mut named, mut rest): (Vec<Value>, Vec<Value>) =
+        std::mem::take(items).into_iter().partition(|item| place(order, item).is_some());
+    named.sort_by_key(|item| place(order, item));
+    rest.sort_by_key(|item| place(before, item));
+    let (mut named, mut rest) = (named.into_iter().peekable(), rest.into_iter().peekable());
+    loop {
+        let first = match (rest.peek(), named.peek()) {
+            (Some(rest), Some(named)) => match (place(before, rest), place(before, named)) {
+                (Some(rest), Some(named)) => rest < named,
+                _ => false,
+            },
+            (Some(_), None) => true,
+            (None, Some(_)) => false,
+            (None, None) => return,
+        };
+        items.extend(if first { rest.next() } else { named.next() });
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::Registry;
     use serde_json::json;
+
+    fn apply(patch: &Patch, target: Value) -> ApiResult<Value> {
+        let kind = Registry::new().find("", "v1", "configmaps").expect("a built-in kind");
+        patch.apply(&kind, target)
+    }
 
     #[test]
     fn strategic_merge_patches_do_what_kubectl_means() {
@@ -285,22 +313,28 @@ mod tests {
                        "$setElementOrder/ownerReferences": [{"uid": "3"}, {"uid": "2"}]}}),
                 json!({"metadata": {"ownerReferences": [{"uid": "3"}, {"uid": "2", "name": "b", "controller": true}]}}),
             ),
+            (
+                "what is not in the order keeps its place",
+                json!({"metadata": {"finalizers": ["a", "b", "c", "d"]}}),
+                json!({"metadata": {"finalizers": ["d"], "$setElementOrder/finalizers": ["d", "c"]}}),
+                json!({"metadata": {"finalizers": ["a", "b", "d", "c"]}}),
+            ),
             ("other lists are replaced", json!({"l": [1, 2]}), json!({"l": [3]}), json!({"l": [3]})),
             ("text for map", json!({"a": "x"}), json!({"a": {"b": 1}}), json!({"a": {"b": 1}})),
         ];
         for (name, target, patch, expected) in cases {
-            assert_eq!(Patch::Strategic(patch).apply(target).expect(name), expected, "{name}");
+            assert_eq!(apply(&Patch::Strategic(patch), target).expect(name), expected, "{name}");
         }
-        assert!(Patch::Strategic(json!({"a": {"$patch": "explode"}})).apply(json!({"a": {}})).is_err());
+        assert!(apply(&Patch::Strategic(json!({"a": {"$patch": "explode"}})), json!({"a": {}})).is_err());
     }
 
     #[test]
     fn merge_and_json_patches_follow_their_rfcs() {
-        let merged = Patch::Merge(json!({"a": {"b": null, "c": 1}})).apply(json!({"a": {"b": 1}})).expect("merges");
+        let merged = apply(&Patch::Merge(json!({"a": {"b": null, "c": 1}})), json!({"a": {"b": 1}})).expect("merges");
         assert_eq!(merged, json!({"a": {"c": 1}}));
         let patch = serde_json::from_value(json!([{"op": "replace", "path": "/a", "value": 2}])).expect("a patch");
-        assert_eq!(Patch::Json(patch).apply(json!({"a": 1})).expect("applies"), json!({"a": 2}));
+        assert_eq!(apply(&Patch::Json(patch), json!({"a": 1})).expect("applies"), json!({"a": 2}));
         let patch = serde_json::from_value(json!([{"op": "remove", "path": "/missing"}])).expect("a patch");
-        assert!(Patch::Json(patch).apply(json!({"a": 1})).is_err());
+        assert!(apply(&Patch::Json(patch), json!({"a": 1})).is_err());
     }
 }

@@ -133,6 +133,9 @@ impl ApiError {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code.as_u16(),
         });
+        if let Some(status) = status.as_object_mut().filter(|_| self.reason.is_empty()) {
+            status.remove("reason");
+        }
         if let Some(details) = &self.details {
             status["details"] = (**details).clone();
         }

@@ -24,8 +24,7 @@ use sha2::{Digest as _, Sha256};
 use threeport_store::{Error, Store};
 use tokio::sync::watch;
 
-use attributes::Attributes;
-pub(crate) use attributes::Resource;
+pub(crate) use attributes::{Attributes, Resource};
 pub(crate) use audit::{Named, Trail};
 pub(crate) use keep::{ACCOUNT_NAME, TOKEN_TYPE};
 pub use keys::TokenKeys;
@@ -109,8 +108,12 @@ impl Auth {
         if user.is_superuser() {
             return Ok(());
         }
-        let attributes = Attributes::of(method, segments, query);
-        let verdict = self.rbac.decide(user, &attributes);
+        self.permit(user, &Attributes::of(method, segments, query))
+    }
+
+    /// 403 unless the user may do this.
+    pub(crate) fn permit(&self, user: &User, attributes: &Attributes<'_>) -> ApiResult<()> {
+        let verdict = self.rbac.decide(user, attributes);
         if verdict.allowed() { Ok(()) } else { Err(attributes.forbidden(user, &verdict.reason())) }
     }
 

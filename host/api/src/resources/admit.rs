@@ -5,7 +5,6 @@ use threeport_store::Edge;
 use threeport_store::lifecycle::Part;
 
 use super::{builtin, owners};
-use crate::query::Query;
 use crate::references;
 use crate::registry::{Kind, Kinds};
 use crate::router::App;
@@ -18,19 +17,6 @@ pub(super) enum FieldValidation {
     Ignore,
     Warn,
     Strict,
-}
-
-impl FieldValidation {
-    pub(super) fn parse(query: &Query) -> ApiResult<Self> {
-        match query.get("fieldValidation") {
-            Some("Ignore") => Ok(Self::Ignore),
-            None | Some("Warn") => Ok(Self::Warn),
-            Some("Strict") => Ok(Self::Strict),
-            Some(other) => Err(ApiError::bad_request(format!(
-                "fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
-            ))),
-        }
-    }
 }
 
 /// Checks what the body says it is, and completes it from the path.

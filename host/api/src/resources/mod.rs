@@ -1,8 +1,11 @@
 //! The verbs on objects.
 
 mod admit;
+mod apply;
 mod builtin;
 mod delete;
+mod managers;
+mod options;
 mod owners;
 mod place;
 mod read;
@@ -17,6 +20,8 @@ use axum::response::Response;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use threeport_store::{Key, Object};
+
+use options::{Options, Write};
 
 use crate::accept::{self, Output};
 use crate::auth::Named;
@@ -95,7 +100,7 @@ fn parse(body: &Bytes) -> ApiResult<Value> {
 /// Reads what is asked in a review: known fields of the right type.
 pub(crate) fn fit(call: &Call, body: &mut Value) -> ApiResult<()> {
     let kind = &call.kind;
-    let mode = admit::FieldValidation::parse(&call.query)?;
+    let mode = Options::parse(Write::Create, &call.query, &call.headers)?.validation;
     admit::identify(kind, call.namespace.as_deref(), None, body)?;
     admit::complete(kind, mode, body)?;
     let mut errors = Vec::new();

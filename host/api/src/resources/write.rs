@@ -10,9 +10,10 @@ use serde_json::Value;
 use threeport_store::lifecycle::{self, FINALIZER, Part};
 use threeport_store::{Class, Edge, Key, Object, Op, Precondition};
 
-use super::admit::{self, FieldValidation};
-use super::{about, answer, builtin, existing, key, key_of, place, ring_dependants};
+use super::options::{Options, Write};
+use super::{about, admit, answer, apply, builtin, existing, key, key_of, managers, place, ring_dependants};
 use crate::accept;
+use crate::managed::Entries;
 use crate::patch::Patch;
 use crate::registry::{CRD_GROUP, CRD_PLURAL, Kind};
 use crate::router::{App, Call};
@@ -21,7 +22,7 @@ use crate::status::{ApiError, ApiResult};
 /// Largest object.
 pub(crate) const OBJECT_LIMIT: usize = 1_572_864;
 /// How often a patch is tried again when others write at the same time.
-const ATTEMPTS: usize = 10;
+pub(super) const ATTEMPTS: usize = 10;
 
 /// POST to a collection.
 pub(crate) async fn create(app: &Arc<App>, call: Call) -> ApiResult<Response> {
@@ -32,39 +33,54 @@ pub(crate) async fn create(app: &Arc<App>, call: Call) -> ApiResult<Response> {
             "an object of a namespaced kind is created in a namespace: POST to namespaces/NAME/...",
         ));
     }
-    let (dry_run, mode) = (call.query.dry_run()?, FieldValidation::parse(&call.query)?);
+    let options = Options::parse(Write::Create, &call.query, &call.headers)?;
     fits(call.body.len())?;
     let mut body = accept::decode(&accept::content_type(&call.headers), &call.body)?;
-    admit::identify(&kind, call.namespace.as_deref(), None, &mut body)?;
+    let sent = managers::take(&mut body);
+    add(app, &call, &options, body, |app, body| managers::of_new(app, &call, &options, body, sent)).await
+}
+
+/// Writes a new object; `managed` tells its managers when it is complete.
+pub(super) async fn add(
+    app: &Arc<App>,
+    call: &Call,
+    options: &Options,
+    mut body: Value,
+    managed: impl FnOnce(&App, &Value) -> Entries,
+) -> ApiResult<Response> {
+    let kind = &call.kind;
+    admit::identify(kind, call.namespace.as_deref(), call.name.as_deref(), &mut body)?;
     generate_name(&mut body);
-    let warnings = admit::complete(&kind, mode, &mut body)?;
+    let warnings = admit::complete(kind, options.validation, &mut body)?;
     if body["metadata"]["resourceVersion"].as_str().is_some_and(|v| !v.is_empty()) {
         return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
     }
     let uid = uuid::Uuid::new_v4().to_string();
     let mut body = lifecycle::create(body, Timestamp::now(), &uid, kind.has_status);
+    let managed = managed(app, &body);
     if kind.reconciled {
         add_finalizer(&mut body);
     }
-    let edges = admit::validate(app, &app.registry.kinds(), &kind, &body, None, whole_or_main(&kind)).await?;
-    app.auth.rbac().check_grant(&call.user, &kind, call.namespace.as_deref(), &body, None)?;
-    builtin::host_status(&kind, &mut body);
+    let edges = admit::validate(app, &app.registry.kinds(), kind, &body, None, whole_or_main(kind)).await?;
+    app.auth.rbac().check_grant(&call.user, kind, call.namespace.as_deref(), &body, None)?;
+    builtin::host_status(kind, &mut body);
+    managers::set(&mut body, managed);
 
     let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let key = key_of(&kind, call.namespace.as_deref(), &name);
+    let key = key_of(kind, call.namespace.as_deref(), &name);
     if let Some(namespace) = &call.namespace {
-        place::open_namespace(app, &kind, namespace, &name).await?;
+        place::open_namespace(app, kind, namespace, &name).await?;
     }
-    if dry_run {
+    if options.dry_run {
         if app.store.get(&key).await?.is_some() {
             return Err(ApiError::already_exists(&kind.resource, &name));
         }
-        return answer(&call, StatusCode::CREATED, &Bytes::from(body.to_string()), &warnings);
+        return answer(call, StatusCode::CREATED, &Bytes::from(body.to_string()), &warnings);
     }
     let wake = kind.reconciled.then_some(Class::User);
     let edges = (!kind.references.is_empty()).then_some(edges);
-    let stored = put(app, &kind, Op::Put { key, body, precondition: Precondition::Absent, edges, wake }).await?;
-    Ok(about(answer(&call, StatusCode::CREATED, &stored.body, &warnings)?, &stored.key.name))
+    let stored = put(app, kind, Op::Put { key, body, precondition: Precondition::Absent, edges, wake }).await?;
+    Ok(about(answer(call, StatusCode::CREATED, &stored.body, &warnings)?, &stored.key.name))
 }
 
 /// PUT of an object or of its status.
@@ -72,6 +88,7 @@ pub(crate) async fn update(app: &Arc<App>, call: Call) -> ApiResult<Response> {
     accept::output(&call.headers)?;
     let kind = call.kind.clone();
     fits(call.body.len())?;
+    let options = Options::parse(Write::Update, &call.query, &call.headers)?;
     let sent = accept::decode(&accept::content_type(&call.headers), &call.body)?;
     let named = sent["metadata"]["resourceVersion"].as_str().is_some_and(|v| !v.is_empty() && v != "0");
     if !named && !kind.builtin {
@@ -83,18 +100,24 @@ pub(crate) async fn update(app: &Arc<App>, call: Call) -> ApiResult<Response> {
         let name = call.name.as_deref().unwrap_or_default();
         return Err(ApiError::invalid(&kind.resource.group, &kind.kind, name, &[error]));
     }
-    change(app, &call, named, |_old| Ok(sent.clone())).await
+    change(app, &call, &options, named, |_old| Ok(sent.clone())).await
 }
 
 /// PATCH of an object or of its status.
 pub(crate) async fn patch(app: &Arc<App>, call: Call) -> ApiResult<Response> {
     accept::output(&call.headers)?;
-    let patch = Patch::decode(&call.kind, &accept::content_type(&call.headers), &call.body)?;
+    let content_type = accept::content_type(&call.headers);
+    if content_type == Patch::APPLY {
+        return apply::apply(app, call).await;
+    }
+    let patch = Patch::decode(&call.kind, &content_type, &call.body)?;
+    let options = Options::parse(Write::Patch, &call.query, &call.headers)?;
     let api_version = call.kind.api_version.clone();
-    change(app, &call, patch.names_version(), |old| {
-        let mut old = old.clone();
+    change(app, &call, &options, patch.names_version(), |old| {
+        // A JSON patch names what is there; the others need not carry the managers along.
+        let mut old = if patch.is_json() { old.clone() } else { managers::without(old) };
         old["apiVersion"] = (&*api_version).into();
-        patch.apply(old)
+        patch.apply(&call.kind, old)
     })
     .await
 }
@@ -103,31 +126,55 @@ pub(crate) async fn patch(app: &Arc<App>, call: Call) -> ApiResult<Response> {
 async fn change(
     app: &Arc<App>,
     call: &Call,
+    options: &Options,
     named: bool,
     make: impl Fn(&Value) -> ApiResult<Value>,
 ) -> ApiResult<Response> {
     let mut attempt = 1;
     loop {
-        match change_once(app, call, &make).await {
+        match change_once(app, call, options, &make).await {
             Err(error) if error.is_lost_race() && !named && attempt < ATTEMPTS => attempt += 1,
             result => return result,
         }
     }
 }
 
-async fn change_once(app: &Arc<App>, call: &Call, make: impl Fn(&Value) -> ApiResult<Value>) -> ApiResult<Response> {
-    let kind = &call.kind;
-    let (dry_run, mode) = (call.query.dry_run()?, FieldValidation::parse(&call.query)?);
-    let key = key(call)?;
-    let stored = existing(app, kind, &key).await?;
-    let old = stored.value();
+async fn change_once(
+    app: &Arc<App>,
+    call: &Call,
+    options: &Options,
+    make: impl Fn(&Value) -> ApiResult<Value>,
+) -> ApiResult<Response> {
+    let stored = existing(app, &call.kind, &key(call)?).await?;
+    let mut old = stored.value();
     let mut body = make(&old)?;
+    let sent = managers::take(&mut body);
+    let there = managers::take(&mut old);
+    let there = managers::base(call, sent, there);
+    replace(app, call, options, stored, old, body, |app, old, body| {
+        managers::of_changed(app, call, options, old, body, there)
+    })
+    .await
+}
+
+/// Writes what becomes of an object that is there; `managed` tells its managers when it is complete.
+pub(super) async fn replace(
+    app: &Arc<App>,
+    call: &Call,
+    options: &Options,
+    stored: Object,
+    old: Value,
+    mut body: Value,
+    managed: impl FnOnce(&App, &Value, &Value) -> Entries,
+) -> ApiResult<Response> {
+    let kind = &call.kind;
     admit::identify(kind, call.namespace.as_deref(), call.name.as_deref(), &mut body)?;
     expect_version(kind, &stored, &body)?;
-    let warnings = admit::complete(kind, mode, &mut body)?;
-    let part = if call.status { Part::Status } else { whole_or_main(kind) };
+    let warnings = admit::complete(kind, options.validation, &mut body)?;
+    let part = part_of(call);
     let mut body = lifecycle::update(&old, body, part);
     builtin::keep(kind, &old, &mut body);
+    let managed = managed(app, &old, &body);
     let deleting = old["metadata"]["deletionTimestamp"].is_string();
     if kind.reconciled && !deleting {
         add_finalizer(&mut body);
@@ -137,22 +184,23 @@ async fn change_once(app: &Arc<App>, call: &Call, make: impl Fn(&Value) -> ApiRe
     if kind.is_builtin(CRD_GROUP, CRD_PLURAL) && part == Part::Main {
         builtin::host_status(kind, &mut body);
     }
+    let wake = (kind.reconciled && part != Part::Status && matters(&old, &body)).then_some(Class::User);
+    managers::set_changed(&mut body, managed, old, &stored);
     if call.body.len() + stored.body.len() > OBJECT_LIMIT {
         fits(body.to_string().len())?;
     }
-    if dry_run {
+    if options.dry_run {
         return answer(call, StatusCode::OK, &Bytes::from(body.to_string()), &warnings);
     }
     let precondition =
         Precondition::Present { uid: Some(stored.uid.clone()), resource_version: Some(stored.resource_version) };
     if lifecycle::finished(&body) {
         // The last one who held it has let go.
-        remove(app, kind, key, precondition).await?;
+        remove(app, kind, stored.key, precondition).await?;
         return answer(call, StatusCode::OK, &Bytes::from(body.to_string()), &warnings);
     }
-    let wake = (kind.reconciled && part != Part::Status && matters(&old, &body)).then_some(Class::User);
     let edges: Option<Vec<Edge>> = (part != Part::Status && !kind.references.is_empty()).then_some(edges);
-    let stored = put(app, kind, Op::Put { key, body, precondition, edges, wake }).await?;
+    let stored = put(app, kind, Op::Put { key: stored.key, body, precondition, edges, wake }).await?;
     answer(call, StatusCode::OK, &stored.body, &warnings)
 }
 
@@ -214,6 +262,11 @@ fn expect_version(kind: &Kind, stored: &Object, body: &Value) -> ApiResult<()> {
 /// Whether a reconciler has to look: the desired state, labels or annotations changed.
 fn matters(old: &Value, new: &Value) -> bool {
     ["generation", "labels", "annotations", "finalizers"].iter().any(|f| old["metadata"][*f] != new["metadata"][*f])
+}
+
+/// What of the object a call writes.
+pub(super) fn part_of(call: &Call) -> Part {
+    if call.status { Part::Status } else { whole_or_main(&call.kind) }
 }
 
 fn whole_or_main(kind: &Kind) -> Part {

@@ -10,8 +10,8 @@ use serde_json::{Map, Value};
 use super::cel;
 use super::{Additional, Bounds, FieldError, Junctors, ListType, Schema, Sizes, Type, apply_defaults, validate};
 
-/// Keywords that carry meaning for others (documentation, apply) and need nothing here.
-const SILENT: [&str; 5] = ["description", "title", "example", "externalDocs", "x-kubernetes-map-type"];
+/// Keywords that carry meaning for others (documentation) and need nothing here.
+const SILENT: [&str; 4] = ["description", "title", "example", "externalDocs"];
 
 const MAX_DEPTH: usize = 64;
 
@@ -76,7 +76,9 @@ impl Compiler<'_> {
                 "oneOf" => junctors.one_of = self.list(value, &at, depth),
                 "not" => junctors.not = Some(Box::new(self.schema(value, &at, true, depth + 1))),
                 "x-kubernetes-list-type" => schema.list_type = self.list_type(value, source, &at),
-                "x-kubernetes-list-map-keys" => {}
+                "x-kubernetes-list-map-keys" | "x-kubernetes-patch-merge-key" => {}
+                "x-kubernetes-map-type" => schema.atomic_map = self.atomic_map(value, &at),
+                "x-kubernetes-patch-strategy" => schema.patched = patched(value, source),
                 "uniqueItems" if value == &Value::Bool(false) => {}
                 "uniqueItems" => self.errors.push(FieldError::forbidden(&at, "uniqueItems cannot be set to true")),
                 "x-kubernetes-validations" => schema.rules = cel::compile(value, &at, self.errors),
@@ -89,6 +91,8 @@ impl Compiler<'_> {
         if !junctors.is_empty() {
             schema.junctors = Some(Box::new(junctors));
         }
+        let said = source.contains_key("x-kubernetes-list-type");
+        schema.items_owned = if said { schema.list_type.clone() } else { schema.patched.clone() };
         self.check(&schema, path, in_junctor);
         let has_rules = !schema.rules.is_empty() || schema.children().any(|c| c.has_rules);
         let has_defaults = schema.children().any(|c| c.has_defaults || c.default.is_some());
@@ -175,6 +179,13 @@ impl Compiler<'_> {
         }
     }
 
+    fn atomic_map(&mut self, value: &Value, path: &str) -> bool {
+        if !matches!(value.as_str(), Some("atomic" | "granular")) {
+            self.errors.push(FieldError::invalid(path, value, "must be one of atomic, granular"));
+        }
+        value == "atomic"
+    }
+
     fn kind(&mut self, value: &Value, path: &str) -> Type {
         let known = [Type::Object, Type::Array, Type::String, Type::Integer, Type::Number, Type::Boolean];
         match value.as_str() {
@@ -230,6 +241,17 @@ impl Compiler<'_> {
             self.errors.push(FieldError::invalid(path, value, "must be a list of strings"));
             Vec::new()
         })
+    }
+}
+
+/// How a list is merged by a strategic merge patch: the kinds that are built in say so in Kubernetes' own words.
+fn patched(strategy: &Value, source: &Map<String, Value>) -> ListType {
+    if !strategy.as_str().is_some_and(|strategy| strategy.split(',').any(|part| part == "merge")) {
+        return ListType::Atomic;
+    }
+    match source.get("x-kubernetes-patch-merge-key").and_then(Value::as_str) {
+        Some(key) => ListType::Map(vec![key.to_owned()]),
+        None => ListType::Set,
     }
 }
 

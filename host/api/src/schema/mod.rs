@@ -109,7 +109,7 @@ impl Junctors {
 }
 
 /// `x-kubernetes-list-type`.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) enum ListType {
     /// Replaced as a whole.
     #[default]
@@ -133,6 +133,12 @@ pub(crate) struct Schema {
     pub additional: Additional,
     pub items: Option<Box<Schema>>,
     pub list_type: ListType,
+    /// How items are owned and merged: the list type, or what the patch strategy says where no list type does.
+    pub items_owned: ListType,
+    /// `x-kubernetes-map-type: atomic`: owned and merged as a whole.
+    pub atomic_map: bool,
+    /// How a strategic merge patch merges a list (`x-kubernetes-patch-strategy` and `-merge-key`).
+    pub patched: ListType,
     pub choices: Vec<Value>,
     pub pattern: Option<(String, Regex)>,
     pub format: Option<String>,
@@ -161,6 +167,9 @@ impl Schema {
             additional: Additional::None,
             items: None,
             list_type: ListType::Atomic,
+            items_owned: ListType::Atomic,
+            atomic_map: false,
+            patched: ListType::Atomic,
             choices: Vec::new(),
             pattern: None,
             format: None,
@@ -174,13 +183,17 @@ impl Schema {
         }
     }
 
+    /// The schema of what is not named, if it has one.
+    pub(crate) fn additional_schema(&self) -> Option<&Self> {
+        match &self.additional {
+            Additional::Schema(schema) => Some(schema),
+            _ => None,
+        }
+    }
+
     /// The direct sub-schemas that describe fields.
     pub(crate) fn children(&self) -> impl Iterator<Item = &Self> {
-        let additional = match &self.additional {
-            Additional::Schema(schema) => Some(&**schema),
-            _ => None,
-        };
-        self.properties.values().chain(additional).chain(self.items.as_deref())
+        self.properties.values().chain(self.additional_schema()).chain(self.items.as_deref())
     }
 }
 

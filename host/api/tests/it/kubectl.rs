@@ -113,8 +113,6 @@ data: {a: '1', b: '2'}
     server.kubectl_ok(&["create", "secret", "generic", "k", "--from-literal=a=b"]).await;
     server.kubectl_ok(&["create", "configmap", "k", "--from-literal=a=b", "--dry-run=server"]).await;
     assert!(server.kubectl_fails(&["get", "configmap", "k"]).await.contains("NotFound"));
-    let error = server.kubectl_fails(&["apply", "--server-side", "-f", &server.file("ns.yaml", &text[..60])]).await;
-    assert!(error.contains("server-side apply is not supported"), "{error}");
     server.stop().await;
 }
 
