@@ -1,6 +1,7 @@
 //! The `threeport` binary: the server and the client commands.
 
 mod config;
+mod insight;
 mod metrics;
 mod server;
 mod state;
@@ -8,7 +9,7 @@ mod telemetry;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 #[derive(Parser)]
 #[command(
@@ -27,40 +28,47 @@ struct Cli {
 enum Command {
     /// Run the control plane: API, state and reconcilers in one process
     Server(config::Server),
-    /// Push, roll back and list plugins
-    #[command(subcommand)]
-    Plugin(threeport_cli::plugin::Command),
+    #[command(flatten)]
+    Client(threeport_cli::Command),
+    /// Write a shell's completion script to stdout
+    Completion(threeport_cli::Completion),
     /// The server starts it for each component that is compiled
     #[command(hide = true)]
     CompileComponent { order: String },
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    if let Command::CompileComponent { order } = &cli.command {
-        return threeport_wasm::compile_worker(order);
+    let cli = parse();
+    match &cli.command {
+        Command::CompileComponent { order } => return threeport_wasm::compile_worker(order),
+        Command::Completion(args) => {
+            let written = threeport_cli::complete(args, Cli::command());
+            return written.map_or_else(|error| threeport_cli::fail(&error), |()| ExitCode::SUCCESS);
+        }
+        _ => {}
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&anyhow::Error::new(error).context("start the async runtime")),
+        Err(error) => return threeport_cli::fail(&anyhow::Error::new(error).context("start the async runtime")),
     };
     let result = runtime.block_on(async {
         match cli.command {
             Command::Server(config) => server::run(config).await,
-            Command::Plugin(command) => threeport_cli::plugin::run(&cli.connection, command).await,
-            Command::CompileComponent { .. } => Ok(()),
+            Command::Client(command) => threeport_cli::run(&cli.connection, command).await,
+            Command::CompileComponent { .. } | Command::Completion(_) => Ok(()),
         }
     });
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+        Err(error) => threeport_cli::fail(&error),
     }
 }
 
-/// One place for errors that end the process: the whole chain, on stderr, exit code 1.
-fn fail(error: &anyhow::Error) -> ExitCode {
-    use std::io::Write as _;
-    // Nothing sensible is left to do when stderr is closed.
-    let _written = writeln!(std::io::stderr(), "error: {error:#}");
-    ExitCode::FAILURE
+/// The arguments. Started as kubectl's plugin, the program calls itself so in its help.
+fn parse() -> Cli {
+    let mut command = Cli::command();
+    if threeport_cli::as_kubectl_plugin() {
+        command = command.bin_name("kubectl threeport");
+    }
+    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }

@@ -14,7 +14,7 @@ use threeport_wasm::{CompileLimits, Compiling, Limits, Runtime, Worker};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::{config, metrics, state, telemetry};
+use crate::{config, insight, metrics, state, telemetry};
 
 /// Runs the server until SIGTERM or SIGINT.
 ///
@@ -55,6 +55,7 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
     api_config.issuer = config.service_account_issuer.clone();
     api_config.blob_limit = config.blob_limit << 20;
     api_config.metrics = Some(metrics::exposition(meters, store.clone(), monitor.clone()));
+    api_config.insight = Some(Arc::new(insight::Told(monitor.clone())));
     let collector = Collector::new(store.clone(), bell.clone(), built_in(), owner()?);
     let served = threeport_api::serve(api_config, store.clone(), bell, wait_for(stopped.clone())).await?;
     let address = served.address();

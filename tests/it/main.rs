@@ -1,6 +1,7 @@
 //! The system tests: one binary, run by `tests/run`.
 
 mod clients;
+mod commands;
 mod compare;
 mod crash;
 mod hostile;

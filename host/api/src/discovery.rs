@@ -6,7 +6,8 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use crate::registry::{Kind, Kinds};
+use crate::insight::View;
+use crate::registry::{Kind, Kinds, OWN_GROUP};
 use crate::status::{ApiError, ApiResult, json_response};
 
 /// The Kubernetes version whose API conventions are spoken; clients choose their behaviour by it.
@@ -75,6 +76,12 @@ pub(crate) fn resources(kinds: &Kinds, group: &str, version: &str) -> ApiResult<
                 "name": format!("{}/{}", kind.resource.plural, subresource.name), "singularName": "",
                 "namespaced": kind.namespaced, "group": subresource.group, "version": subresource.version,
                 "kind": subresource.kind, "verbs": subresource.verbs,
+            }));
+        }
+        for view in View::ALL.into_iter().filter(|_| !kind.answered) {
+            resources.push(json!({
+                "name": format!("{}/{}", kind.resource.plural, view.subresource()), "singularName": "",
+                "namespaced": kind.namespaced, "group": OWN_GROUP, "version": "v1", "kind": view.kind(), "verbs": ["get"],
             }));
         }
     }

@@ -9,6 +9,7 @@ mod auth;
 mod blobs;
 mod clock;
 mod discovery;
+mod insight;
 mod jsonpath;
 mod kubeconfig;
 mod managed;
@@ -32,6 +33,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use auth::TokenKeys;
+pub use insight::{Insight, Placed, Problem, Reference};
 pub use kubeconfig::kubeconfig;
 pub use meters::describe_meters;
 pub use serve::{Served, serve};
@@ -68,6 +70,8 @@ pub struct Config {
     pub blob_limit: u64,
     /// What `/metrics` answers; None: there is no such path.
     pub metrics: Option<Metrics>,
+    /// Tells what only the controller knows; None: nothing is ever on a target.
+    pub insight: Option<Arc<dyn Insight>>,
 }
 
 /// Says the present state of all meters in Prometheus' text format.
@@ -77,7 +81,16 @@ impl Config {
     /// A configuration.
     pub fn new(listen: SocketAddr, token: impl Into<String>, tls: Tls, token_keys: TokenKeys) -> Self {
         let (token, issuer) = (token.into(), ISSUER.to_owned());
-        Self { listen, token, token_keys: Arc::new(token_keys), issuer, tls, blob_limit: 64 << 20, metrics: None }
+        Self {
+            listen,
+            token,
+            token_keys: Arc::new(token_keys),
+            issuer,
+            tls,
+            blob_limit: 64 << 20,
+            metrics: None,
+            insight: None,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use tracing::Instrument as _;
 
 use crate::Metrics;
 use crate::auth::{self, Auth, Named, Resource, Trail, User};
+use crate::insight::{self, Insight, Nothing, View};
 use crate::meters::Meter;
 use crate::query::{Query, segments};
 use crate::registry::{Kind, Registry};
@@ -35,6 +36,8 @@ pub(crate) struct App {
     pub blob_limit: u64,
     /// What `/metrics` answers.
     pub metrics: Option<Metrics>,
+    /// What only the controller knows.
+    pub insight: Arc<dyn Insight>,
     /// Watches end when this turns true.
     pub stopped: watch::Receiver<bool>,
 }
@@ -49,7 +52,8 @@ impl App {
         address: SocketAddr,
         blob_limit: u64,
     ) -> Self {
-        Self { store, registry, bell, address, auth, blob_limit, metrics: None, stopped }
+        let (metrics, insight) = (None, Arc::new(Nothing));
+        Self { store, registry, bell, address, auth, blob_limit, metrics, insight, stopped }
     }
 
     /// Rings for an object that is due.
@@ -150,6 +154,14 @@ async fn route(app: &Arc<App>, request: Request, meter: &mut Meter, trail: &mut 
         [] => get(discovery::paths(&kinds)),
         segments => {
             let (kind, namespace, name, subresource) = resolve(app, segments)?;
+            if let Some((view, name)) = subresource.filter(|_| !kind.answered).and_then(View::of).zip(name) {
+                meter.objects(&kind, namespace.is_some(), true, false, Some(view.subresource()));
+                if parts.method != Method::GET {
+                    return Err(ApiError::method_not_allowed(parts.method.as_str()));
+                }
+                let key = resources::key_of(&kind, namespace, name);
+                return insight::show(app, view, &key).await;
+            }
             let status = match subresource {
                 None => false,
                 Some("status") if kind.has_status => true,

@@ -65,6 +65,9 @@ pub async fn serve(
     let auth = Arc::new(Auth::new(&config.token, config.token_keys, config.issuer, config.tls.ca_pem));
     let mut app = App::new(store.clone(), registry, bell, auth.clone(), stopped.clone(), address, config.blob_limit);
     app.metrics = config.metrics;
+    if let Some(insight) = config.insight {
+        app.insight = insight;
+    }
     let app = Arc::new(app);
     crate::resources::prepare_store(&app).await?;
     let authorising = auth::start(&store, &auth, stopped.clone()).await?;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use threeport_kube::Watches;
 use threeport_scheduler::{Bell, Listener, Wake};
-use threeport_store::{Claim, Class, Shares, Store};
+use threeport_store::{Claim, Class, Key, Shares, Store};
 use threeport_wasm::Runtime;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -19,6 +19,7 @@ use crate::events;
 use crate::host::Host;
 use crate::kinds::{Kinds, plugins};
 use crate::lease::Lease;
+use crate::look::{self, Placed};
 use crate::meters::{self, Outcome};
 use crate::redact::Redactor;
 use crate::serving::Serving;
@@ -54,6 +55,14 @@ impl Monitor {
     /// What happened since the start.
     pub fn stats(&self) -> Stats {
         Stats { running: self.running.lock().len() as u64, ..self.host.counters.snapshot() }
+    }
+
+    /// What is on targets because of an object, and how it is there now; in the order of application.
+    ///
+    /// # Errors
+    /// When the store fails. A target that does not answer is said of what is on it.
+    pub async fn placed(&self, key: &Key) -> Result<Vec<Placed>, threeport_store::Error> {
+        look::placed(&self.host, key).await
     }
 
     /// Brings the meters of this moment up to date.

@@ -76,7 +76,7 @@ impl<'a> Reach<'a> {
 }
 
 /// Several objects at once, in the order asked for. With owned items: a stream over borrowed ones makes a future that may not move between threads.
-async fn look(target: &Target, references: &[Reference]) -> Vec<Result<Option<Value>, TargetError>> {
+pub(crate) async fn look(target: &Target, references: &[Reference]) -> Vec<Result<Option<Value>, TargetError>> {
     let gets = references.iter().cloned().map(|reference| {
         let target = target.clone();
         async move { target.find(&reference).await }
@@ -101,7 +101,7 @@ pub(crate) fn reference(entry: &InventoryEntry) -> Reference {
     }
 }
 
-fn seen(
+pub(crate) fn seen(
     entry: &InventoryEntry,
     reference: Reference,
     answer: Result<Option<Value>, TargetError>,

@@ -213,6 +213,7 @@ impl Group<'_> {
         let now = self.now;
         self.queue.update(id, |work| {
             work.owner = None;
+            work.ran = Some(now);
             work.done = claim.wanted;
             let raised = completion.raise_epoch.filter(|epoch| *epoch <= HIGHEST_EPOCH);
             work.epoch = work.epoch.max(raised.unwrap_or(0));

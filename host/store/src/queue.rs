@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::shares::Shares;
 use crate::types::{Class, Key, Resource};
+use crate::work::Standing;
 
 /// Microseconds since 1970.
 pub(crate) fn now() -> i64 {
@@ -40,12 +41,14 @@ pub(crate) struct Work {
     pub(crate) owner: Option<Arc<str>>,
     pub(crate) epoch: u64,
     pub(crate) until: i64,
+    /// When a run of it ended last, as far as this process knows.
+    pub(crate) ran: Option<i64>,
 }
 
 impl Work {
     pub(crate) fn new(key: Key) -> Self {
         let class = Class::Resync;
-        Self { key, wanted: 0, done: 0, class, due_at: None, attempts: 0, owner: None, epoch: 0, until: 0 }
+        Self { key, wanted: 0, done: 0, class, due_at: None, attempts: 0, owner: None, epoch: 0, until: 0, ran: None }
     }
 }
 
@@ -222,6 +225,19 @@ impl Queue {
     pub(crate) fn next_due(&self, now: i64) -> Option<Duration> {
         let at = [self.timeline.first(), self.leases.first()].into_iter().flatten().map(|(at, _)| *at).min()?;
         Some(Duration::from_micros(u64::try_from(at - now).unwrap_or(0)))
+    }
+
+    /// Where the work on an item stands.
+    pub(crate) fn standing(&self, id: i64, now: i64) -> Option<Standing> {
+        let work = self.items.get(&id)?;
+        let micros = |micros: i64| Duration::from_micros(u64::try_from(micros).unwrap_or(0));
+        Some(Standing {
+            attempts: work.attempts,
+            class: work.class,
+            running: work.owner.is_some() && work.until > now,
+            due_in: work.due_at.map(|due_at| micros(due_at - now)),
+            ran_ago: work.ran.map(|ran| micros(now - ran)),
+        })
     }
 
     pub(crate) fn stats(&self, now: i64) -> QueueStats {

@@ -14,7 +14,7 @@ use crate::shares::Shares;
 use crate::sqlite::{Engine, Request};
 use crate::types::{Class, Edge, Key, List, ListQuery, Object, Op, Resource, Scope, Suspect};
 use crate::watch::Watch;
-use crate::work::{Claim, Completed, Completion, InventoryEntry};
+use crate::work::{Claim, Completed, Completion, InventoryEntry, Standing};
 
 /// How long something is left alone whose rows cannot be read.
 const UNREADABLE: Duration = Duration::from_secs(60);
@@ -215,6 +215,21 @@ impl Store {
             Some(id) => self.engine.carried(id).await,
             None => Ok(Value::Null),
         }
+    }
+
+    /// What is on targets because of an object, in the order of application; empty when there is no such object.
+    pub async fn inventory(&self, key: &Key) -> Result<Vec<InventoryEntry>, Error> {
+        let id = self.engine.read().get(key).map(|entry| entry.id);
+        match id {
+            Some(id) => self.engine.inventory(id).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Where the work on an object stands; None: nobody works on objects of its kind, or there is no such object.
+    pub fn standing(&self, key: &Key) -> Option<Standing> {
+        let id = self.engine.read().get(key).map(|entry| entry.id)?;
+        self.engine.queue().standing(id, queue::now())
     }
 
     /// Forgets the change log up to a resourceVersion. It is also kept at the configured length by itself.

@@ -62,6 +62,21 @@ pub struct Claim {
     pub inventory: Vec<InventoryEntry>,
 }
 
+/// Where the work on an object stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Failed runs in a row.
+    pub attempts: u32,
+    /// Why it is due, or will be.
+    pub class: Class,
+    /// A run is under way.
+    pub running: bool,
+    /// Until it is due: zero when it is due or being run; None: only when something happens.
+    pub due_in: Option<Duration>,
+    /// Since the last run ended; None: there was none since this process started.
+    pub ran_ago: Option<Duration>,
+}
+
 /// What came of a run, written in one transaction and only if the lease still holds.
 #[derive(Clone, Debug, Default)]
 pub struct Completion {

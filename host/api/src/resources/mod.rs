@@ -43,7 +43,7 @@ fn key(call: &Call) -> ApiResult<Key> {
     Ok(key_of(&call.kind, call.namespace.as_deref(), name))
 }
 
-fn key_of(kind: &Kind, namespace: Option<&str>, name: &str) -> Key {
+pub(crate) fn key_of(kind: &Kind, namespace: Option<&str>, name: &str) -> Key {
     Key { resource: kind.resource.clone(), namespace: namespace.map(Into::into), name: name.into() }
 }
 

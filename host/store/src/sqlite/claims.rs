@@ -99,6 +99,16 @@ fn inventory_entry(crypt: &Crypt, id: i64, row: &SqliteRow) -> Result<InventoryE
     Ok(entry)
 }
 
+/// What is on targets because of one object.
+pub(super) async fn inventory(pool: &SqlitePool, crypt: &Crypt, id: i64) -> Result<Vec<InventoryEntry>, Error> {
+    let mut bad = HashMap::new();
+    let mut found = inventories(pool, crypt, &format!("[{id}]"), &mut bad).await?;
+    match bad.remove(&id) {
+        Some(error) => Err(error),
+        None => Ok(found.remove(&id).unwrap_or_default()),
+    }
+}
+
 /// What an object carries; null if nothing.
 pub(super) async fn carried(pool: &SqlitePool, crypt: &Crypt, id: i64) -> Result<Value, Error> {
     let sql = "select key_id, value from carried where object = ?";

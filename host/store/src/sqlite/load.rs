@@ -101,6 +101,7 @@ pub(super) async fn queue(conn: &mut SqliteConnection, state: &State) -> Result<
             owner: owner.map(Into::into),
             epoch: epoch.unsigned_abs(),
             until,
+            ran: None,
         };
         queue.load(id, work);
     }

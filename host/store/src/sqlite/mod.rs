@@ -25,7 +25,7 @@ use crate::group::Picked;
 use crate::queue::Queue;
 use crate::state::{Logged, State, undo};
 use crate::types::{Key, List, ListQuery, Scope};
-use crate::work::Claim;
+use crate::work::{Claim, InventoryEntry};
 use serde_json::Value;
 pub(crate) use writer::Request;
 use writer::Writer;
@@ -196,6 +196,10 @@ impl Engine {
 
     pub(crate) async fn on_target(&self, target: &str, limit: usize) -> Result<Vec<Key>, Error> {
         claims::on_target(&self.readers, target, limit).await
+    }
+
+    pub(crate) async fn inventory(&self, id: i64) -> Result<Vec<InventoryEntry>, Error> {
+        claims::inventory(&self.readers, &self.crypt, id).await
     }
 
     pub(crate) async fn carried(&self, id: i64) -> Result<Value, Error> {

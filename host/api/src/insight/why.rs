@@ -1,0 +1,222 @@
+//! `GET …/{name}/why`: the causal chain from an object to the first thing that is in its way.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::Value;
+use threeport_store::{Class, Key, Object, Resource};
+
+use super::node::{Link, Node, node, plugin_of};
+use super::{Metadata, Placed, Problem, placed};
+use crate::registry::OWN_GROUP;
+use crate::router::App;
+use crate::status::ApiResult;
+
+/// Longest chain.
+const STEPS: usize = 16;
+
+/// The document.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Why {
+    api_version: &'static str,
+    kind: &'static str,
+    metadata: Metadata,
+    /// True, False or Unknown.
+    ready: String,
+    /// The first cause, in one sentence.
+    summary: String,
+    /// From the object to the first cause.
+    chain: Vec<Step>,
+}
+
+/// One object on the way.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Step {
+    /// By which field the step before comes here; None for the first, and where it is no field that leads here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    via: Option<Link>,
+    /// How it comes here otherwise: `plugin`, `child`, `user`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relation: Option<&'static str>,
+    object: Node,
+    /// All that is said of it, Ready aside.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    conditions: Vec<Value>,
+    /// Who works on it, and how far that is; None for what nobody works on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    work: Option<Work>,
+    /// What is on targets because of it and is not as it should be.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    targets: Vec<Placed>,
+    /// What else is in its way, beside the next step.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    also_waits_for: Vec<Node>,
+}
+
+/// Where the work on an object stands.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Work {
+    /// The Plugin that plans it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plugin: Option<String>,
+    /// A run is under way.
+    running: bool,
+    /// Failed runs in a row.
+    attempts: u32,
+    /// When the last run ended; None: there was none since the server started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_run: Option<String>,
+    /// When it is looked at again; None: only when something happens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_run: Option<String>,
+    /// Why it is looked at then: `user`, `dependency`, `drift` or `resync`.
+    class: Class,
+}
+
+/// What is in the way of an object.
+struct Blocker {
+    key: Key,
+    via: Option<Link>,
+    relation: Option<&'static str>,
+}
+
+/// The chain of an object.
+pub(super) async fn why(app: &Arc<App>, object: &Object) -> ApiResult<Why> {
+    let mut chain: Vec<Step> = Vec::new();
+    let mut seen = HashSet::new();
+    let mut next = Some(Blocker { key: object.key.clone(), via: None, relation: None });
+    while let Some(blocker) = next.take() {
+        if !seen.insert(blocker.key.clone()) || chain.len() >= STEPS {
+            break;
+        }
+        let (mut step, blockers) = step(app, blocker).await?;
+        let mut blockers = blockers.into_iter().filter(|blocker| !seen.contains(&blocker.key)).collect::<Vec<_>>();
+        if !blockers.is_empty() {
+            next = Some(blockers.remove(0));
+        }
+        for other in blockers {
+            step.also_waits_for.push(node(app, &other.key).await?);
+        }
+        chain.push(step);
+    }
+    let ready = chain.first().map_or_else(String::new, |step| step.object.ready.clone());
+    Ok(Why {
+        api_version: "threeport.dev/v1",
+        kind: super::View::Why.kind(),
+        metadata: Metadata::of(object),
+        ready,
+        summary: chain.last().map(summary).unwrap_or_default(),
+        chain,
+    })
+}
+
+/// An object on the way, and what is in its way, what counts most first.
+async fn step(app: &Arc<App>, blocker: Blocker) -> ApiResult<(Step, Vec<Blocker>)> {
+    let Blocker { key, via, relation } = blocker;
+    let object = node(app, &key).await?;
+    let stored = app.store.get(&key).await?;
+    let mut step = Step {
+        via,
+        relation,
+        object,
+        conditions: Vec::new(),
+        work: None,
+        targets: Vec::new(),
+        also_waits_for: Vec::new(),
+    };
+    let Some(stored) = stored else { return Ok((step, Vec::new())) };
+    let plugin = plugin_of(app, &key)
+        .await?
+        .filter(|_| key.resource.group.as_ref() != OWN_GROUP || key.resource.plural.as_ref() != "plugins");
+    step.work = work(app, &key, plugin.clone());
+    let value = stored.value();
+    let conditions = value.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+    step.conditions = conditions.into_iter().filter(|condition| condition["type"] != "Ready").collect();
+    if step.object.is_ready() && !step.object.deleting {
+        return Ok((step, Vec::new()));
+    }
+    let all = placed(app, &stored).await?;
+    step.targets = all.into_iter().filter(|placed| placed.health != "current" || placed.error.is_some()).collect();
+    let blockers = blockers(app, &stored, &step, plugin).await?;
+    Ok((step, blockers))
+}
+
+async fn blockers(app: &Arc<App>, object: &Object, step: &Step, plugin: Option<String>) -> ApiResult<Vec<Blocker>> {
+    let mut blockers = Vec::new();
+    if let Some(plugin) = plugin {
+        let key = Key { resource: Resource::new(OWN_GROUP, "plugins"), namespace: None, name: plugin.into() };
+        if step.object.reason == "PluginNotLoaded" || app.store.get(&key).await?.is_none() {
+            blockers.push(Blocker { key, via: None, relation: Some("plugin") });
+        }
+    }
+    if step.object.deleting {
+        for (key, edge) in app.store.dependants(&object.key).await? {
+            if edge.role != "uses" && key != object.key {
+                blockers.push(Blocker { key, via: Some((&edge).into()), relation: Some("user") });
+            }
+        }
+        return Ok(blockers);
+    }
+    // What a person has to mend in the object itself is the cause, whatever else is not ready.
+    if step.conditions.iter().any(|condition| condition["type"] == "Stalled" && condition["status"] == "True") {
+        return Ok(blockers);
+    }
+    let mut waiting = Vec::new();
+    for edge in app.store.references(&object.key).await? {
+        let to = node(app, &edge.to).await?;
+        if to.is_ready() || waiting.iter().any(|(_, known): &(bool, Blocker)| known.key == edge.to) {
+            continue;
+        }
+        waiting.push((to.exists(), Blocker { key: edge.to.clone(), via: Some((&edge).into()), relation: None }));
+    }
+    for child in super::owned(app, &object.uid).await? {
+        if !node(app, &child.key).await?.is_ready() {
+            waiting.push((true, Blocker { key: child.key, via: None, relation: Some("child") }));
+        }
+    }
+    // What is not there at all comes before what is not ready yet.
+    waiting.sort_by_key(|(exists, _)| *exists);
+    blockers.extend(waiting.into_iter().map(|(_, blocker)| blocker));
+    Ok(blockers)
+}
+
+fn work(app: &App, key: &Key, plugin: Option<String>) -> Option<Work> {
+    let standing = app.store.standing(key)?;
+    let now = Timestamp::now();
+    let signed = |duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
+    let shown = |at: Timestamp| Timestamp::from_second(at.as_second()).unwrap_or(at).to_string();
+    Some(Work {
+        plugin,
+        running: standing.running,
+        attempts: standing.attempts,
+        last_run: standing.ran_ago.and_then(|ago| now.checked_sub(signed(ago)).ok()).map(shown),
+        next_run: standing.due_in.and_then(|due| now.checked_add(signed(due)).ok()).map(shown),
+        class: standing.class,
+    })
+}
+
+/// The last step as a sentence.
+fn summary(step: &Step) -> String {
+    let Node { reason, message, .. } = &step.object;
+    let name = step.object.named();
+    if step.object.deleting {
+        return format!("{name} is being deleted: {reason}: {message}");
+    }
+    if step.object.is_ready() {
+        return if message.is_empty() { format!("{name} is Ready") } else { format!("{name} is Ready: {message}") };
+    }
+    let refused = step.targets.iter().find_map(|placed| placed.error.as_ref().map(|error| (placed, error)));
+    let mut text =
+        if step.object.exists() { format!("{name} is not Ready: {reason}: {message}") } else { message.clone() };
+    if let Some((placed, Problem { message: why, .. })) = refused
+        && !message.contains(why.as_str())
+    {
+        text.push_str(&format!("; the target refused {} {}: {why}", placed.reference.kind, placed.reference.name));
+    }
+    text
+}

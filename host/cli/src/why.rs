@@ -1,0 +1,147 @@
+//! `threeport why`.
+
+use std::io::Write;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::Value;
+
+use crate::Connection;
+use crate::connect::server;
+use crate::output::Output;
+use crate::time::{ago, until};
+use crate::tree::{named, print, view};
+
+pub(crate) const EXAMPLES: &str = "Examples:
+  threeport why workload/web
+  threeport why workload web -n shop
+  threeport why workload/web -o jsonpath='{.summary}'";
+
+/// Arguments of `why`.
+#[derive(Args, Debug)]
+pub struct Why {
+    /// TYPE/NAME, or TYPE NAME
+    #[arg(value_name = "TYPE/NAME", required = true, num_args = 1..=2)]
+    object: Vec<String>,
+    /// yaml, json: the document as the server made it
+    #[arg(short, long, value_name = "FORMAT")]
+    output: Option<String>,
+}
+
+pub(crate) async fn run(connection: &Connection, args: Why) -> Result<()> {
+    let output = Output::parse(args.output.as_deref())?;
+    let server = server(connection).await?;
+    let why = view(&server, args.object, "why").await?;
+    let mut out = std::io::stdout().lock();
+    print(&mut out, &output, &why, |out| tell(out, &why))?;
+    Ok(out.flush()?)
+}
+
+/// The chain, one object a paragraph, and the first cause at the end.
+fn tell(out: &mut impl Write, why: &Value) -> Result<()> {
+    let chain = why["chain"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for (index, step) in chain.iter().enumerate() {
+        let object = &step["object"];
+        let text = |key: &str| object[key].as_str().unwrap_or_default();
+        let because = if index == 0 { String::new() } else { format!("{}because of ", "  ".repeat(index)) };
+        let via = match (step["via"]["field"].as_str(), step["relation"].as_str()) {
+            (Some(field), None) => format!(" ({field})"),
+            (Some(field), Some(relation)) => format!(" ({relation}, by its {field})"),
+            (None, Some(relation)) => format!(" ({relation})"),
+            (None, None) => String::new(),
+        };
+        let is = match (text("ready"), object["uid"].is_null()) {
+            (_, true) => "is missing",
+            _ if object["deleting"] == true => "is being deleted",
+            ("True", _) => "is Ready",
+            ("False", _) => "is not Ready",
+            _ => "may or may not be Ready",
+        };
+        let since = object["since"].as_str().map(|since| format!(" since {}", ago(since))).unwrap_or_default();
+        writeln!(out, "{because}{}{via} {is}{since}: {}", named(object), text("reason"))?;
+        let indent = "  ".repeat(index + 1);
+        if !text("message").is_empty() {
+            writeln!(out, "{indent}{}", text("message"))?;
+        }
+        details(out, &indent, step)?;
+    }
+    if chain.len() > 1 {
+        writeln!(out, "First cause: {}", why["summary"].as_str().unwrap_or_default())?;
+    }
+    Ok(())
+}
+
+fn details(out: &mut impl Write, indent: &str, step: &Value) -> Result<()> {
+    for condition in step["conditions"].as_array().into_iter().flatten() {
+        let text = |key: &str| condition[key].as_str().unwrap_or_default();
+        // These two say again what Ready says.
+        if !matches!(text("type"), "Reconciling" | "Stalled") {
+            writeln!(out, "{indent}{}={} {}: {}", text("type"), text("status"), text("reason"), text("message"))?;
+        }
+    }
+    for placed in step["targets"].as_array().into_iter().flatten() {
+        let text = |key: &str| placed[key].as_str().unwrap_or_default();
+        let refused = placed["error"]["message"].as_str().map(|why| format!(", refused: {why}")).unwrap_or_default();
+        let message = if text("message").is_empty() { String::new() } else { format!(": {}", text("message")) };
+        writeln!(
+            out,
+            "{indent}{} on {} is {}{message}{refused}",
+            named(placed),
+            named(&placed["target"]),
+            text("health")
+        )?;
+    }
+    for other in step["alsoWaitsFor"].as_array().into_iter().flatten() {
+        writeln!(out, "{indent}it also waits for {}: {}", named(other), other["reason"].as_str().unwrap_or_default())?;
+    }
+    if let Some(work) = step["work"].as_object() {
+        let time = |key: &str| work.get(key).and_then(Value::as_str);
+        let mut said = Vec::new();
+        if let Some(plugin) = time("plugin") {
+            said.push(format!("plugin {plugin}"));
+        }
+        if let Some(attempts) = work["attempts"].as_u64().filter(|attempts| *attempts > 0) {
+            said.push(format!("{attempts} failed run{} in a row", if attempts == 1 { "" } else { "s" }));
+        }
+        if let Some(last) = time("lastRun") {
+            said.push(format!("last run {} ago", ago(last)));
+        }
+        if work["running"] == true {
+            said.push("a run is under way".to_owned());
+        } else if let Some(next) = time("nextRun").and_then(until) {
+            said.push(format!("next run in {next}"));
+        }
+        writeln!(out, "{indent}[{}]", said.join(", "))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_chain_is_told_down_to_the_first_cause() {
+        let why = json!({"summary": "Secret shop/key does not exist: create it", "chain": [
+            {"object": {"kind": "Kite", "namespace": "shop", "name": "red", "uid": "1", "ready": "False", "reason": "Waiting", "message": "for Place here"},
+             "work": {"plugin": "toys", "running": false, "attempts": 2, "class": "drift"},
+             "targets": [{"kind": "Service", "namespace": "shop", "name": "red", "health": "failed", "message": "no port",
+                "target": {"kind": "Place", "namespace": "shop", "name": "here"}}]},
+            {"via": {"field": "spec.secret", "role": "uses"},
+             "object": {"kind": "Secret", "namespace": "shop", "name": "key", "ready": "False", "reason": "NotFound", "message": "create it"}},
+        ]});
+        let mut out = Vec::new();
+        tell(&mut out, &why).expect("told");
+        let text = String::from_utf8(out).expect("text");
+        for part in [
+            "Kite shop/red is not Ready: Waiting\n  for Place here\n",
+            "  Service shop/red on Place shop/here is failed: no port\n",
+            "  [plugin toys, 2 failed runs in a row]\n",
+            "  because of Secret shop/key (spec.secret) is missing: NotFound\n",
+            "First cause: Secret shop/key does not exist: create it\n",
+        ] {
+            assert!(text.contains(part), "{part:?} is not in\n{text}");
+        }
+    }
+}
