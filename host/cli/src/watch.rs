@@ -123,7 +123,8 @@ impl Shown<'_> {
         if !self.options.managed {
             without_managed_fields(&mut object);
         }
-        if self.options.events {
+        // A name stays a name.
+        if self.options.events && !matches!(self.output, Output::Name) {
             object = json!({"type": change, "object": object});
         }
         let mut out = std::io::stdout().lock();
