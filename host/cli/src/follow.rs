@@ -70,8 +70,14 @@ pub(crate) fn condition<'a>(object: &'a Value, kind: &str) -> Option<&'a Value> 
 /// How the object is doing, in one line.
 pub(crate) fn news(object: Option<&Value>) -> String {
     let Some(object) = object else { return "not there yet".to_owned() };
-    let Some(ready) = condition(object, "Ready") else { return "not looked at yet".to_owned() };
+    let deleting = object["metadata"]["deletionTimestamp"].is_string();
+    let Some(ready) = condition(object, "Ready") else {
+        return if deleting { "being deleted" } else { "not looked at yet" }.to_owned();
+    };
     let text = |key: &str| ready[key].as_str().unwrap_or_default();
+    if deleting {
+        return format!("being deleted: {}: {}", text("reason"), text("message"));
+    }
     match text("status") {
         "True" => format!("Ready: {}", text("reason")),
         _ => format!("{}: {}", text("reason"), text("message")),
