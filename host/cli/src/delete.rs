@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use crate::Connection;
-use crate::connect::{Server, query, server};
+use crate::connect::{Server, server};
 use crate::failure::{self, Told};
 use crate::kinds::{Kind, Kinds};
 use crate::select::Objects;
@@ -124,9 +124,13 @@ pub(crate) async fn run(connection: &Connection, args: Delete) -> Result<()> {
 impl Delete {
     /// Asks for the deletion; answers the uid of what goes.
     async fn delete(&self, server: &Server, (kind, namespace, name): &(Kind, String, String)) -> Result<String> {
-        let dry = if self.dry_run == "server" { "All" } else { "" };
-        let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": self.cascade.policy()});
-        let path = format!("{}{}", kind.path(namespace, name), query(&[("dryRun", dry)]));
+        let mut options =
+            json!({"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": self.cascade.policy()});
+        if self.dry_run == "server" {
+            // With a body, servers read no options from the query.
+            options["dryRun"] = json!(["All"]);
+        }
+        let path = kind.path(namespace, name);
         let answer = server.send("DELETE", &path, "application/json", &options).await?;
         let uid = answer.pointer("/details/uid").or_else(|| answer.pointer("/metadata/uid"));
         Ok(uid.and_then(Value::as_str).unwrap_or_default().to_owned())

@@ -6,7 +6,6 @@ mod node;
 mod tree;
 mod why;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +13,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use futures::future::BoxFuture;
 use serde::Serialize;
-use serde_json::Value;
-use threeport_store::{Key, ListQuery, Object, Resource, Scope};
+use threeport_store::{Key, Object};
 
 use crate::router::App;
 use crate::status::{ApiError, ApiResult, json_response};
@@ -154,24 +152,4 @@ impl Metadata {
     fn of(object: &Object) -> Self {
         Self { name: object.key.name.clone(), namespace: object.key.namespace.clone() }
     }
-}
-
-/// What names an object among its owners.
-async fn owned(app: &App, uid: &str) -> ApiResult<Vec<Object>> {
-    let resources: BTreeSet<Resource> = app.registry.kinds().all().map(|kind| kind.resource.clone()).collect();
-    let mut found = Vec::new();
-    for resource in resources {
-        let query = ListQuery { scope: Scope { resource, namespace: None }, limit: None, after: None, at: None };
-        // Most bodies do not have the uid in them at all, and need not be read.
-        let named = |object: &Object| {
-            memchr::memmem::find(&object.body, uid.as_bytes()).is_some() && owns(&object.value(), uid)
-        };
-        found.extend(app.store.list(query).await?.items.into_iter().filter(named));
-    }
-    Ok(found)
-}
-
-fn owns(object: &Value, uid: &str) -> bool {
-    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-    owners.into_iter().flatten().any(|owner| owner["uid"] == uid)
 }

@@ -108,7 +108,7 @@ impl Growing<'_> {
             if depth >= DEPTH {
                 return Ok(branch);
             }
-            for child in super::owned(self.app, &object.uid).await? {
+            for child in self.app.store.owned(&object.uid).await? {
                 if self.full() {
                     break;
                 }

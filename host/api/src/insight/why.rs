@@ -174,7 +174,7 @@ async fn blockers(app: &Arc<App>, object: &Object, step: &Step, plugin: Option<S
         }
         waiting.push((to.exists(), Blocker { key: edge.to.clone(), via: Some((&edge).into()), relation: None }));
     }
-    for child in super::owned(app, &object.uid).await? {
+    for child in app.store.owned(&object.uid).await? {
         if !node(app, &child.key).await?.is_ready() {
             waiting.push((true, Blocker { key: child.key, via: None, relation: Some("child") }));
         }
