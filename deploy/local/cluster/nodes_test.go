@@ -21,6 +21,20 @@ func TestNodesAreReadAsTheyAreWritten(t *testing.T) {
 	}
 }
 
+func TestAClusterThatCrashedComesBackAsItWas(t *testing.T) {
+	old := Record{Cluster: Cluster{Nodes: Nodes{Real: true, Kwok: 2}}, With: []string{"cert-manager"}}
+	if again := (Options{}).orAs(old); *again.Nodes != old.Nodes || !slices.Equal(again.With, old.With) {
+		t.Errorf("%+v", again)
+	}
+	asked := Nodes{Kwok: 1}
+	if again := (Options{Nodes: &asked}).orAs(old); *again.Nodes != asked || len(again.With) > 0 {
+		t.Errorf("%+v", again)
+	}
+	if again := (Options{}).orAs(Record{}); again.Nodes != nil {
+		t.Errorf("%+v", again)
+	}
+}
+
 func TestAClusterHasTheComponentsThatItsNodesNeed(t *testing.T) {
 	for text, want := range map[string]string{
 		"real":        "containerd etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy volume-provisioner",

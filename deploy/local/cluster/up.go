@@ -16,7 +16,7 @@ type Options struct {
 	Name string
 	// Dir is its state directory; empty is [DefaultDir].
 	Dir string
-	// Nodes are what it is to have; nothing is one real node, or whatever a running cluster has.
+	// Nodes are what it is to have; nothing is what it had before a crash, or one real node.
 	Nodes *Nodes
 	// With are add-ons to run in it: "cert-manager".
 	With []string
@@ -57,6 +57,7 @@ func Up(ctx context.Context, options Options) error {
 	if old.alive() {
 		return old.keep(ctx, options)
 	}
+	options = options.orAs(old)
 	nodes, bin, err := options.check(ground)
 	if err != nil {
 		return err
@@ -85,6 +86,17 @@ func Up(ctx context.Context, options Options) error {
 	fmt.Fprintf(options.Progress, "cluster %q is up at %s after %.1f s; its kubeconfig is %s\n",
 		record.Name, record.Server(), time.Since(steps.begin).Seconds(), record.Kubeconfig())
 	return nil
+}
+
+// orAs fills in what was not asked for with what a cluster had that crashed.
+func (o Options) orAs(old Record) Options {
+	if o.Nodes == nil && old.Nodes != (Nodes{}) {
+		o.Nodes = &old.Nodes
+		if len(o.With) == 0 && old.Nodes.Real {
+			o.With = old.With
+		}
+	}
+	return o
 }
 
 // check says what a new cluster is to have, or why it cannot.
