@@ -30,6 +30,9 @@ pub(crate) struct Server {
     /// Reconciles that may run at a time
     #[arg(long, env = "THREEPORT_SLOTS", default_value_t = 24)]
     pub slots: usize,
+    /// Count nothing, and serve no /metrics
+    #[arg(long, env = "THREEPORT_NO_METRICS")]
+    pub no_metrics: bool,
     /// Largest plugin component, or other blob, that may be uploaded, in MiB
     #[arg(long, env = "THREEPORT_BLOB_LIMIT", value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub blob_limit: u64,

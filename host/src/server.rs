@@ -21,16 +21,16 @@ use crate::{config, insight, metrics, state, telemetry};
 /// # Errors
 /// When it cannot start; the message names the file, the address or the setting.
 pub(crate) async fn run(config: config::Server) -> Result<()> {
-    telemetry::init();
     // The only provider that is linked; an error means that it is installed already.
     let _installed = rustls::crypto::ring::default_provider().install_default();
+    let telemetry = telemetry::init()?;
     let (data, settings) = (config.data_dir()?, config.config_dir()?);
-    state::private_dir(&data)?;
-    state::private_dir(&settings)?;
+    state::private_dir(&data, "--data-dir")?;
+    state::private_dir(&settings, "--config-dir")?;
 
-    let meters = metrics::install()?;
+    let meters = if config.no_metrics { None } else { Some(metrics::install()?) };
     let key = encryption_key(&settings)?;
-    let store = open_store(&data, &key).await?;
+    let store = open_store(&data, &settings, &key).await?;
     let (bell, listener) = bell(&config).await?;
     let runtime = Runtime::with_compiler(Limits::default(), compiling(&config, &data, &settings)?)
         .context("set up the plugin sandbox")?;
@@ -54,10 +54,16 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
     let mut api_config = threeport_api::Config::new(config.listen, token.clone(), pki.tls(), keys);
     api_config.issuer = config.service_account_issuer.clone();
     api_config.blob_limit = config.blob_limit << 20;
-    api_config.metrics = Some(metrics::exposition(meters, store.clone(), monitor.clone()));
+    api_config.metrics = meters.map(|meters| metrics::exposition(meters, store.clone(), monitor.clone()));
     api_config.insight = Some(Arc::new(insight::Told(monitor.clone())));
     let collector = Collector::new(store.clone(), bell.clone(), built_in(), owner()?);
-    let served = threeport_api::serve(api_config, store.clone(), bell, wait_for(stopped.clone())).await?;
+    let served = threeport_api::serve(api_config, store.clone(), bell, wait_for(stopped.clone())).await;
+    let served = served.map_err(|error| match error {
+        threeport_api::Error::Listen { .. } => {
+            anyhow!("{error}; give another address with --listen, or stop what listens there")
+        }
+        other => other.into(),
+    })?;
     let address = served.address();
     let kubeconfig = threeport_api::kubeconfig(&format!("https://{}", reachable(address)), pki.ca_pem(), &token);
     state::write_private(&settings.join("kubeconfig"), kubeconfig.as_bytes())?;
@@ -72,6 +78,9 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
     collecting.await.context("the collector broke")?;
     // Watches are open-ended: they are cut when the grace time is over.
     let _timed_out = tokio::time::timeout(Duration::from_secs(5), served.finished()).await;
+    if let Err(error) = store.close().await {
+        tracing::warn!(%error, "the database was not closed; it recovers at the next start");
+    }
     let stats = monitor.stats();
     tracing::info!(
         runs = stats.runs,
@@ -83,6 +92,7 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
         claim_age_max_us = stats.claim_age_max_micros,
         "stopped"
     );
+    telemetry.finish().await;
     Ok(())
 }
 
@@ -108,11 +118,13 @@ fn encryption_key(settings: &Path) -> Result<Key32> {
     Ok(Key32::new(key.try_into().map_err(|_wrong| anyhow!("the encryption key is not 32 bytes long"))?))
 }
 
-async fn open_store(data: &Path, key: &Key32) -> Result<Store> {
+async fn open_store(data: &Path, settings: &Path, key: &Key32) -> Result<Store> {
     let path = data.join("threeport.db");
-    Store::open(threeport_store::Config::new(&path, key.clone()))
-        .await
-        .with_context(|| format!("open {}", path.display()))
+    Store::open(threeport_store::Config::new(&path, key.clone())).await.map_err(|error| {
+        let of_key = matches!(error, threeport_store::Error::WrongKey { .. });
+        let wrong = if of_key { settings.join("encryption.key") } else { path };
+        anyhow::Error::new(error).context(format!("{} cannot be used", wrong.display()))
+    })
 }
 
 /// Components are compiled by this program again, and kept beside the data; the key that vouches for them is kept elsewhere.

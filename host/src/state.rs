@@ -2,21 +2,22 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
-/// Makes a directory that only its owner can enter.
+/// Makes a directory that only its owner can enter; `flag` chooses another one.
 ///
 /// # Errors
 /// When it cannot be made.
-pub(crate) fn private_dir(path: &Path) -> Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .with_context(|| format!("create the directory {}", path.display()))
+pub(crate) fn private_dir(path: &Path, flag: &str) -> Result<()> {
+    if path.exists() && !path.is_dir() {
+        bail!("{} is not a directory: give one with {flag}", path.display());
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
+        format!("cannot make the directory {}: give one with {flag} that this user may make", path.display())
+    })
 }
 
 /// Writes a file that only its owner can read, whole or not at all.
@@ -39,11 +40,15 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<()> {
 /// # Errors
 /// When the file cannot be read or written, or holds something else.
 pub(crate) fn secret(path: &Path, size: usize) -> Result<Vec<u8>> {
+    ensure!(!path.is_dir(), "{} is a directory: put the file back that was there", path.display());
     match fs::read_to_string(path) {
         Ok(text) => {
-            let bytes = decode_hex(text.trim())
-                .with_context(|| format!("{} does not hold hexadecimal digits", path.display()))?;
-            ensure!(bytes.len() == size, "{} holds {} bytes, expected {size}", path.display(), bytes.len());
+            confidential(path)?;
+            let bytes = decode_hex(text.trim()).with_context(|| {
+                format!("{} does not hold hexadecimal digits: put the file back as it was", path.display())
+            })?;
+            let held = bytes.len();
+            ensure!(held == size, "{} holds {held} bytes, not {size}: put the file back as it was", path.display());
             Ok(bytes)
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -54,8 +59,22 @@ pub(crate) fn secret(path: &Path, size: usize) -> Result<Vec<u8>> {
             write_private(path, encode_hex(&bytes).as_bytes())?;
             Ok(bytes)
         }
-        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
+        Err(error) => Err(error).with_context(|| {
+            format!("cannot read {}: the user that runs the server has to be able to", path.display())
+        }),
     }
+}
+
+/// A secret that everybody on the machine can read, or that others can write, is none.
+fn confidential(path: &Path) -> Result<()> {
+    let mode = fs::metadata(path).with_context(|| format!("look at {}", path.display()))?.permissions().mode();
+    ensure!(
+        mode & 0o026 == 0,
+        "{} may be read by everybody or written by others (mode {:03o}): chmod 600 it, and make a new one if somebody may have read it",
+        path.display(),
+        mode & 0o777
+    );
+    Ok(())
 }
 
 /// Lower-case hexadecimal.
@@ -87,9 +106,9 @@ mod tests {
     fn a_damaged_secret_is_refused_with_the_path() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
-        fs::write(&path, "not hex").unwrap();
+        write_private(&path, b"not hex").unwrap();
         assert!(secret(&path, 32).unwrap_err().to_string().contains(path.to_str().unwrap()));
-        fs::write(&path, "abcd").unwrap();
+        write_private(&path, b"abcd").unwrap();
         assert!(secret(&path, 32).unwrap_err().to_string().contains("2 bytes"));
     }
 }

@@ -129,14 +129,19 @@ async fn a_workload_that_is_ready_costs_nothing() -> Result<()> {
     let before = versions()?;
     // The annotations wake the reconcilers without changing what is wanted; their own writes are the only ones.
     let names = ["workload/web", "cluster/local"];
-    let before_runs = [server.runs("web")?, server.runs("local")?];
+    let runs = || -> Result<[f64; 2]> {
+        let metrics = server.metrics()?;
+        Ok(["workloads", "clusters"]
+            .map(|kind| metrics.sum("threeport_runs_total", &[&format!("resource=\"{kind}\"")])))
+    };
+    let before_runs = runs()?;
     for name in names {
         kubectl.run(&["annotate", name, "-n", namespace, "note=look"])?;
     }
     let annotated = versions()?;
     ensure!(annotated[2..] == before[2..], "an annotation changed other objects");
     eventually("both are looked at", Duration::from_secs(30), || async {
-        let runs = [server.runs("web")?, server.runs("local")?];
+        let runs = runs()?;
         ensure!(runs[0] > before_runs[0] && runs[1] > before_runs[1], "{before_runs:?} {runs:?}");
         Ok(())
     })

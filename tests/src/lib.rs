@@ -3,8 +3,10 @@
 //! `tests/run` builds what is named in the environment and brings the cluster up; a missing piece is a failure that says so, never a skip.
 
 mod cluster;
+mod collector;
 mod kubectl;
 mod proxy;
+mod samples;
 mod server;
 mod wait;
 
@@ -13,8 +15,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 pub use cluster::Cluster;
+pub use collector::{Collector, Span};
 pub use kubectl::Kubectl;
 pub use proxy::Proxy;
+pub use samples::Samples;
 pub use server::Server;
 pub use wait::{condition, eventually};
 

@@ -7,13 +7,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-use crate::{Kubectl, eventually, guest, tool};
+use crate::{Kubectl, Samples, eventually, guest, tool};
 
 /// A running server. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Server {
     dir: TempDir,
     process: Option<Child>,
+    environment: Vec<(String, String)>,
 }
 
 impl Server {
@@ -22,9 +23,26 @@ impl Server {
     /// # Errors
     /// When it does not come up; says its log.
     pub async fn start() -> Result<Self> {
-        let mut server = Self { dir: tempfile::tempdir().context("make a directory")?, process: None };
+        Self::start_with(&[]).await
+    }
+
+    /// [`start`](Self::start), with these environment variables besides.
+    ///
+    /// # Errors
+    /// When it does not come up; says its log.
+    pub async fn start_with(environment: &[(&str, &str)]) -> Result<Self> {
+        let mut server = Self::new(environment)?;
         server.boot(&[]).await?;
         Ok(server)
+    }
+
+    /// One that is not started yet.
+    ///
+    /// # Errors
+    /// When there is no room for its directories.
+    pub fn new(environment: &[(&str, &str)]) -> Result<Self> {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Ok(Self { dir: tempfile::tempdir().context("make a directory")?, process: None, environment })
     }
 
     /// Starts the process on the same directories again, under `wrapper` (a program and its arguments) if one is given.
@@ -49,7 +67,8 @@ impl Server {
             .arg(self.path("data"))
             .arg("--config-dir")
             .arg(self.path("config"))
-            .env("RUST_LOG", "info,threeport_controller=debug");
+            .env("RUST_LOG", "info,threeport_controller=debug")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.process =
             Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().context("start the server")?);
         let ready = eventually("the server answers", Duration::from_secs(30), || async {
@@ -140,14 +159,12 @@ impl Server {
         self.path("config/kubeconfig")
     }
 
-    /// How many runs for objects of that name its log tells of.
+    /// What its `/metrics` says.
     ///
     /// # Errors
-    /// When there is no log.
-    pub fn runs(&self, name: &str) -> Result<usize> {
-        let log = std::fs::read_to_string(self.log()).context("read the log")?;
-        let object = format!("/{name}\\\"");
-        Ok(log.lines().filter(|line| line.contains("run completed") && line.contains(&object)).count())
+    /// When it does not answer.
+    pub fn metrics(&self) -> Result<Samples> {
+        Ok(Samples(self.kubectl()?.run(&["get", "--raw", "/metrics"])?))
     }
 
     /// Where its log is.

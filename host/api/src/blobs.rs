@@ -47,7 +47,7 @@ pub(crate) async fn upload(app: &Arc<App>, headers: &HeaderMap, body: Body) -> A
 }
 
 /// Reads on for a while: many clients look for the answer only when they have sent everything.
-async fn discard(pieces: &mut BodyDataStream) {
+pub(crate) async fn discard(pieces: &mut BodyDataStream) {
     let mut left = DISCARDED;
     let read = async {
         while let Some(Ok(piece)) = pieces.next().await {

@@ -24,6 +24,7 @@ mod registry;
 mod resources;
 mod router;
 mod schema;
+mod seen;
 mod selector;
 mod serve;
 mod status;

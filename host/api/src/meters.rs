@@ -66,6 +66,11 @@ impl Meter {
         };
     }
 
+    /// The verb, and the kind that it is about.
+    pub(crate) fn about(&self) -> (&'static str, Option<&Kind>) {
+        (self.verb, self.kind.as_deref())
+    }
+
     /// It is a server-side apply.
     pub(crate) fn applies(&mut self) {
         self.verb = "APPLY";

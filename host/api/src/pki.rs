@@ -37,6 +37,10 @@ pub fn load_or_create(directory: &Path, names: &[String]) -> Result<Pki, Error> 
     let (ca_file, key_file) = (directory.join("ca.crt"), directory.join("ca.key"));
     let wrong = |what: String| Error::Certificate(what);
     let at = |file: &Path, e: &dyn std::fmt::Display| wrong(format!("{}: {e}", file.display()));
+    let damaged = |file: &Path, e: &dyn std::fmt::Display| {
+        let fix = "put the file back as it was, or remove ca.crt and ca.key: then there is a new authority, and clients need the new kubeconfig";
+        wrong(format!("{}: {e}; {fix}", file.display()))
+    };
     if !key_file.exists() {
         fs::create_dir_all(directory).map_err(|e| at(directory, &e))?;
         let key = KeyPair::generate().map_err(|e| at(&key_file, &e))?;
@@ -47,8 +51,8 @@ pub fn load_or_create(directory: &Path, names: &[String]) -> Result<Pki, Error> 
     }
     let ca_pem = fs::read_to_string(&ca_file).map_err(|e| at(&ca_file, &e))?;
     let ca_key = fs::read_to_string(&key_file).map_err(|e| at(&key_file, &e))?;
-    let ca_key = KeyPair::from_pem(&ca_key).map_err(|e| at(&key_file, &e))?;
-    let issuer = Issuer::from_ca_cert_pem(&ca_pem, ca_key).map_err(|e| at(&ca_file, &e))?;
+    let ca_key = KeyPair::from_pem(&ca_key).map_err(|e| damaged(&key_file, &e))?;
+    let issuer = Issuer::from_ca_cert_pem(&ca_pem, ca_key).map_err(|e| damaged(&ca_file, &e))?;
 
     let mut all = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     for name in names {

@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use futures::StreamExt as _;
 use threeport_scheduler::{Bell, Wake};
 use threeport_store::Store;
 use tokio::sync::watch;
@@ -18,6 +19,7 @@ use crate::insight::{self, Insight, Nothing, View};
 use crate::meters::Meter;
 use crate::query::{Query, segments};
 use crate::registry::{Kind, Registry};
+use crate::seen::Seen;
 use crate::status::{ApiError, ApiResult, json_response};
 use crate::{blobs, discovery, openapi, resources};
 
@@ -58,6 +60,7 @@ impl App {
 
     /// Rings for an object that is due.
     pub(crate) fn ring(&self, uid: &str) {
+        let _span = tracing::debug_span!("ring", uid).entered();
         self.bell.ring(Wake { uid: uid.to_owned() });
     }
 }
@@ -78,12 +81,12 @@ pub(crate) struct Call {
 
 /// Answers a request.
 pub(crate) async fn dispatch(State(app): State<Arc<App>>, request: Request) -> Response {
-    let (method, path) = (request.method(), request.uri().path());
-    let span = tracing::debug_span!("request", %method, path, user = tracing::field::Empty);
-    let mut trail = Trail::start(method, path);
+    let seen = Seen::start(&request);
+    let span = seen.span.clone();
+    let mut trail = Trail::start(request.method(), request.uri().path());
     async move {
         let mut meter = Meter::start(request.method());
-        let response = match route(&app, request, &mut meter, &mut trail).await {
+        let mut response = match route(&app, request, &mut meter, &mut trail).await {
             Ok(response) => response,
             Err(error) => {
                 // Not the message: it may repeat what was sent.
@@ -91,6 +94,7 @@ pub(crate) async fn dispatch(State(app): State<Arc<App>>, request: Request) -> R
                 error.into_response()
             }
         };
+        seen.finish(&meter, &mut response);
         meter.finish(response.status());
         if let Some(trail) = trail {
             trail.finish(response.status(), response.extensions().get::<Named>());
@@ -242,14 +246,25 @@ fn resolve<'a>(app: &App, segments: &[&'a str]) -> ApiResult<Resolved<'a>> {
     Ok((kind, namespace, name, subresource))
 }
 
-/// The whole body, if it is not too large.
+/// The whole body, if it is not too large. Of one that is, the rest is read as well: many clients look for the answer only when they have sent everything.
 async fn read(body: axum::body::Body, limit: usize) -> ApiResult<Bytes> {
-    axum::body::to_bytes(body, limit).await.map_err(|error| {
-        let too_large = std::error::Error::source(&error).is_some_and(|e| e.to_string().contains("length limit"));
-        if too_large {
-            ApiError::too_large(format!("the body of the request is too large: limit is {limit} bytes"))
-        } else {
-            ApiError::bad_request(format!("the body of the request could not be read: {error}"))
+    let mut pieces = body.into_data_stream();
+    let mut whole = Vec::new();
+    let mut only: Option<Bytes> = None;
+    while let Some(piece) = pieces.next().await {
+        let piece = piece
+            .map_err(|error| ApiError::bad_request(format!("the body of the request could not be read: {error}")))?;
+        if only.as_ref().map_or(whole.len(), Bytes::len) + piece.len() > limit {
+            blobs::discard(&mut pieces).await;
+            return Err(ApiError::too_large(format!("the body of the request is too large: limit is {limit} bytes")));
         }
-    })
+        // Nearly all come in one piece, which need not be copied.
+        if whole.is_empty() && only.is_none() {
+            only = Some(piece);
+            continue;
+        }
+        whole.extend_from_slice(&only.take().unwrap_or_default());
+        whole.extend_from_slice(&piece);
+    }
+    Ok(only.unwrap_or_else(|| whole.into()))
 }

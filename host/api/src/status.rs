@@ -188,6 +188,11 @@ impl From<StoreError> for ApiError {
             }
             StoreError::NotEmpty(_) => Self::new(StatusCode::CONFLICT, "Conflict", said.clone())
                 .with_causes(vec![json!({"reason": "NotEmpty", "message": said})]),
+            full @ StoreError::Full(_) => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "InsufficientStorage",
+                format!("nothing was written: {full}"),
+            ),
             too_deep @ StoreError::TooDeep(_) => Self::bad_request(too_deep.to_string()),
             other => {
                 tracing::error!(error = %other, "the store failed");

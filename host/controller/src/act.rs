@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use serde_json::Value;
 use threeport_kube::{ApplyOptions, Error as TargetError, Health, Owner, Reference, State, health};
 use threeport_store::{Claim, InventoryEntry, Store};
+use tracing::Instrument as _;
 
 use crate::abandon::Abandoned;
 use crate::carried::{ManifestState, Refusal};
@@ -134,7 +135,9 @@ impl Actor<'_, '_> {
                 continue;
             }
             let drifted = before.as_ref().filter(|seen| seen.state.hash == item.hash).map(|seen| seen.drifted.clone());
-            match self.apply(item, before.as_ref()).await? {
+            let span =
+                tracing::debug_span!("apply", manifest = %item.reference, target = item.target, stage = item.stage);
+            match self.apply(item, before.as_ref()).instrument(span).await? {
                 Ok(done) => {
                     outcome.changed = true;
                     let adopted = ManifestState::of(&done.entry).adopted;

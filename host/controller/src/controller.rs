@@ -2,15 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use threeport_kube::Watches;
 use threeport_scheduler::{Bell, Listener, Wake};
-use threeport_store::{Claim, Class, Key, Shares, Store};
+use threeport_store::{Claim, Class, Key, Shares, Store, TraceContext};
 use threeport_wasm::Runtime;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
-use tracing::Instrument;
+use tracing::{Instrument, field};
 
 use crate::backoff::jittered;
 use crate::components;
@@ -186,7 +186,7 @@ async fn claim(host: &Arc<Host>, running: &Arc<Running>, runs: &mut JoinSet<()>)
         }
         let shares = shares(host, running);
         let held_back = shares.exhausted();
-        let began = Instant::now();
+        let (began, at) = (Instant::now(), SystemTime::now());
         let claims = match host.store.claim_within(&host.config.owner, host.config.lease, free, shares).await {
             Ok(claims) => claims,
             Err(error) => {
@@ -200,6 +200,9 @@ async fn claim(host: &Arc<Host>, running: &Arc<Running>, runs: &mut JoinSet<()>)
         }
         meters::claiming(began);
         for claim in claims {
+            if let Some(trace) = claim.trace {
+                trace.past("claim", at, SystemTime::now());
+            }
             spawn(host, running, runs, claim);
         }
     }
@@ -220,7 +223,7 @@ fn spawn(host: &Arc<Host>, running: &Arc<Running>, runs: &mut JoinSet<()>, claim
     meters::claimed(host, &claim.object.key.resource, claim.waited);
     let (uid, epoch) = (claim.object.uid.clone(), claim.epoch);
     let lease = Arc::new(Lease::new(claim.expires));
-    let span = tracing::info_span!("run", object = %claim.object.key, epoch, class = ?claim.class);
+    let span = span(host, &claim);
     let mut slots = running.lock();
     let task = {
         let (host, running, claim, lease, uid) =
@@ -236,6 +239,32 @@ fn spawn(host: &Arc<Host>, running: &Arc<Running>, runs: &mut JoinSet<()>, claim
         older.lease.lose();
         older.abort.abort();
     }
+}
+
+/// A run's span: a part of the trace of the write that made it due, or the first of a trace of its own.
+fn span(host: &Host, claim: &Claim) -> tracing::Span {
+    let resource = &claim.object.key.resource;
+    let span = tracing::info_span!(
+        "run",
+        otel.kind = "consumer",
+        otel.status_code = field::Empty,
+        object = %claim.object.key,
+        plugin = host.kinds.get(resource).map(|kind| kind.plugin.to_string()),
+        epoch = claim.epoch,
+        class = ?claim.class,
+        waited_us = u64::try_from(claim.waited.as_micros()).unwrap_or(u64::MAX),
+        attempt = claim.attempts,
+        generation = field::Empty,
+        reason = field::Empty,
+        trace_id = field::Empty,
+    );
+    if let Some(trace) = claim.trace {
+        trace.adopt(&span);
+    }
+    if let Some(own) = TraceContext::of(&span) {
+        span.record("trace_id", field::display(own.trace()));
+    }
+    span
 }
 
 async fn listen(mut listener: Box<dyn Listener>, heard: Arc<Notify>) {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde_json::Value;
 use threeport_kube::{Health, Removed, State};
 use threeport_wasm::Verb;
+use tracing::Instrument as _;
 
 use crate::act::{Actor, Outcome};
 use crate::events::Note;
@@ -53,7 +54,8 @@ impl Actor<'_, '_> {
                 continue;
             }
             let fate = fate(&seen, self.deleting, self.wishes.on_delete);
-            match (fate, self.remove(&seen, fate).await?) {
+            let span = tracing::debug_span!("remove", manifest = %seen.reference, target = seen.entry.target);
+            match (fate, self.remove(&seen, fate).instrument(span).await?) {
                 (_, Ok(Removed::Gone)) => {
                     outcome.changed = true;
                     gone.push(seen.reference.to_string());

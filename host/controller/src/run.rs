@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use threeport_kube::{Owner, WatchScope};
 use threeport_store::{Claim, InventoryEntry, lifecycle};
 use threeport_wasm::{Condition, Entry, Failure, Next, ObjectRef, Plan, Plugin};
+use tracing::Instrument as _;
 
 use crate::abandon::{self, Abandoned};
 use crate::act::{Actor, Outcome};
@@ -164,7 +165,7 @@ impl Run<'_> {
     async fn go(&self, plugin: Arc<Plugin>, scope: &Scope, found: Vec<request::Found>) -> Result<Report, Stop> {
         let mut reach = Reach::new(self.host, &self.own, self.carried.connection.clone(), scope);
         let began = Instant::now();
-        let seen = reach.observe(&self.claim.inventory).await?;
+        let seen = reach.observe(&self.claim.inventory).instrument(tracing::debug_span!("observe")).await?;
         self.took(Part::Observe, began);
         let away = seen.iter().find_map(|seen| match &seen.sight {
             Sight::Away(trouble) if scope.allowed(&seen.entry.target) => Some(trouble.clone()),
@@ -178,6 +179,9 @@ impl Run<'_> {
             return report;
         }
         let reason = request::reason(self.claim, &self.carried, self.deleting, &plugin.digest);
+        let span = tracing::Span::current();
+        span.record("reason", reason);
+        span.record("generation", conditions::generation(self.body));
         let request =
             request::request(self.claim, self.body.clone(), found, &seen, &self.carried, reason, &self.host.redactor);
         let reader = Reader {
@@ -192,7 +196,8 @@ impl Run<'_> {
         };
         let entry = if self.deleting { Entry::Cleanup } else { Entry::Reconcile };
         let began = Instant::now();
-        let answer = plugin.run(entry, request, Arc::new(reader)).await;
+        let span = tracing::debug_span!("plugin", digest = plugin.digest.as_str(), entry = ?entry);
+        let answer = plugin.run(entry, request, Arc::new(reader)).instrument(span).await;
         self.host.counters.planned(began.elapsed());
         self.took(Part::Plugin, began);
         self.lease.check()?;

@@ -79,6 +79,7 @@ async fn finish(
             add(&host.counters.runs);
             if failed {
                 add(&host.counters.failures);
+                tracing::Span::current().record("otel.status_code", "ERROR");
             }
             tracing::debug!(object = %claim.object.key, epoch = claim.epoch, failed, took = ?began.elapsed(), "run completed");
             if completed.removed {
@@ -130,7 +131,7 @@ async fn complete(
         match host.store.complete(claim, completion.clone()).await {
             Ok(completed) => return Some((completed, whole)),
             Err(Error::LeaseLost { .. }) => return None,
-            Err(Error::Database(why)) if lease.check().is_ok() => {
+            Err(why @ (Error::Database(_) | Error::Full(_))) if lease.check().is_ok() => {
                 tracing::warn!(object = %claim.object.key, "cannot complete: {why}; trying again");
                 tokio::time::sleep(RETRY).await;
             }

@@ -31,13 +31,18 @@ impl Call {
         Self { method: method.to_string(), began: Instant::now() }
     }
 
-    pub(crate) fn answered<T>(self, answer: Option<&Result<T, kube::Error>>) {
+    pub(crate) fn answered<T>(self, answer: Option<&Result<T, kube::Error>>, span: &tracing::Span) {
         let code = match answer {
             None => "timeout".to_owned(),
             Some(Ok(_)) => "2xx".to_owned(),
             Some(Err(kube::Error::Api(status))) => status.code.to_string(),
             Some(Err(_)) => "error".to_owned(),
         };
+        match answer {
+            Some(Ok(_)) => {}
+            Some(Err(kube::Error::Api(status))) => drop(span.record("http.response.status_code", status.code)),
+            None | Some(Err(_)) => drop(span.record("otel.status_code", "ERROR")),
+        }
         let took: Duration = self.began.elapsed();
         histogram!(DURATION, "method" => self.method.clone()).record(took);
         counter!(REQUESTS, "method" => self.method, "code" => code).increment(1);

@@ -12,6 +12,7 @@ use kube::core::params::{GetParams, ListParams};
 use kube::core::{ApiResource, DynamicObject, Request, Resource};
 use serde_json::Value;
 use tokio::sync::Semaphore;
+use tracing::{Instrument as _, field};
 
 use crate::classify::{Asked, classify, missing};
 use crate::error::step;
@@ -293,6 +294,16 @@ impl Target {
             Ok(request) => request,
             Err(error) => return Err(self.told(step, reference, error)),
         };
+        let span = tracing::debug_span!(
+            "target",
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            step,
+            http.request.method = request.method().as_str(),
+            url.path = request.uri().path(),
+            server.address = %self.inner.server,
+            http.response.status_code = field::Empty,
+        );
         let call = meters::Call::start(request.method());
         let answer = tokio::time::timeout(DEADLINE, async {
             let _slot = self.inner.slots.acquire().await.expect("the semaphore is never closed");
@@ -302,8 +313,8 @@ impl Target {
             Ok(text)
         });
         let late = |_| Error::Timeout { step: step.to_owned(), server: self.inner.server.clone(), after: DEADLINE };
-        let answer = answer.await;
-        call.answered(answer.as_ref().ok());
+        let answer = answer.instrument(span.clone()).await;
+        call.answered(answer.as_ref().ok(), &span);
         answer.map_err(late)
     }
 

@@ -55,6 +55,14 @@ impl Crypt {
     }
 }
 
+/// Tells whether a body is what was stored in its place; not who wrote it.
+pub(crate) fn sum(place: &str, stored: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(place.as_bytes());
+    hasher.update(stored);
+    hasher.finalize()
+}
+
 /// Where an object's body belongs.
 pub(crate) fn place(key: &Key, uid: &str) -> String {
     format!("{}|{}|{}|{}", key.resource, key.namespace.as_deref().unwrap_or(""), key.name, uid)

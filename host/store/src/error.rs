@@ -3,7 +3,7 @@
 use crate::types::{Edge, Key};
 
 /// Failures of the store.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// A precondition `absent` was not met.
     #[error("{0} already exists")]
@@ -55,6 +55,21 @@ pub enum Error {
         uid: String,
         /// The epoch that was held.
         epoch: u64,
+    },
+    /// No room is left where the database is. Nothing was written; what is there is read on, and writes go on by themselves when there is room.
+    #[error("the disk of the database is full: {0}; make room on the disk of the data directory")]
+    Full(String),
+    /// The server was started with another encryption key than the database was written with.
+    #[error(
+        "{path} is encrypted with key {expected}, and the server was started with key {given}: put the key back that this database was made with"
+    )]
+    WrongKey {
+        /// The database file.
+        path: String,
+        /// Id of the key that the rows name.
+        expected: String,
+        /// Id of the key that was given.
+        given: String,
     },
     /// The database refused or is not reachable. Nothing was written.
     #[error("database: {0}")]

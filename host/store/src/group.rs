@@ -13,6 +13,7 @@ use crate::lifecycle;
 use crate::queue::{Queue, span};
 use crate::shares::Shares;
 use crate::state::{Entry, State};
+use crate::trace::TraceContext;
 use crate::types::{Class, Key, Object};
 use crate::work::{Claim, Completed, Completion, HIGHEST_EPOCH, InventoryEntry};
 
@@ -23,6 +24,8 @@ pub(crate) struct Group<'a> {
     pub(crate) layer: Layer,
     pub(crate) next_id: i64,
     pub(crate) now: i64,
+    /// Of the request at hand.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// A claimed item before its carried state and inventory are read.
@@ -62,7 +65,7 @@ impl Group<'_> {
             if let Some(key) = &wake.create {
                 self.queue.ensure(wake.id, key);
             }
-            self.queue.wake(wake.id, wake.class, self.now);
+            self.queue.wake(wake.id, wake.class, self.now, self.trace);
         }
         for id in &mine.removed {
             self.queue.remove(*id);
@@ -88,8 +91,9 @@ impl Group<'_> {
         sent: Instant,
     ) -> Vec<Picked> {
         let ids = self.queue.claim(owner, ttl, limit, shares, self.now);
+        let traces: Vec<_> = ids.iter().map(|id| self.queue.take_trace(*id)).collect();
         let draft = self.draft();
-        let picked = ids.into_iter().filter_map(|id| {
+        let picked = ids.into_iter().zip(traces).filter_map(|(id, trace)| {
             let work = self.queue.get(id)?;
             let entry = draft.get(&work.key)?;
             let waited = work.due_at.and_then(|due_at| u64::try_from(self.now - due_at).ok()).unwrap_or(0);
@@ -100,6 +104,7 @@ impl Group<'_> {
                 wanted: work.wanted,
                 attempts: work.attempts,
                 class: work.class,
+                trace,
                 expires: sent + ttl,
                 waited: Duration::from_micros(waited),
                 carried: Value::Null,
@@ -163,7 +168,7 @@ impl Group<'_> {
     pub(crate) fn wake(&mut self, uids: &[Arc<str>], class: Class) {
         for uid in uids {
             if let Some(id) = self.draft().id_of(uid) {
-                self.queue.wake(id, class, self.now);
+                self.queue.wake(id, class, self.now, self.trace);
             }
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::shares::Shares;
+use crate::trace::TraceContext;
 use crate::types::{Class, Key, Resource};
 use crate::work::Standing;
 
@@ -43,12 +44,26 @@ pub(crate) struct Work {
     pub(crate) until: i64,
     /// When a run of it ended last, as far as this process knows.
     pub(crate) ran: Option<i64>,
+    /// Of the write that made it due, until a run has it.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 impl Work {
     pub(crate) fn new(key: Key) -> Self {
         let class = Class::Resync;
-        Self { key, wanted: 0, done: 0, class, due_at: None, attempts: 0, owner: None, epoch: 0, until: 0, ran: None }
+        Self {
+            key,
+            wanted: 0,
+            done: 0,
+            class,
+            due_at: None,
+            attempts: 0,
+            owner: None,
+            epoch: 0,
+            until: 0,
+            ran: None,
+            trace: None,
+        }
     }
 }
 
@@ -142,12 +157,14 @@ impl Queue {
     }
 
     /// Makes an item due now. A reason that a run in progress may not have seen counts as wanted, so that its completion makes it due again.
-    pub(crate) fn wake(&mut self, id: i64, class: Class, now: i64) {
+    /// The first trace that makes it due is kept for the run.
+    pub(crate) fn wake(&mut self, id: i64, class: Class, now: i64, trace: Option<TraceContext>) {
         self.update(id, |work| {
             if class == Class::User || work.owner.is_some() {
                 work.wanted += 1;
             }
             let due = work.due_at.is_some_and(|due_at| due_at <= now);
+            work.trace = if due { work.trace.or(trace) } else { trace };
             work.class = if due { work.class.min(class) } else { class };
             work.due_at = Some(work.due_at.map_or(now, |due_at| due_at.min(now)));
         });
@@ -212,6 +229,11 @@ impl Queue {
             });
         }
         claimed
+    }
+
+    /// The trace of a claimed item is the run's from now on.
+    pub(crate) fn take_trace(&mut self, id: i64) -> Option<TraceContext> {
+        self.items.get_mut(&id).and_then(|work| work.trace.take())
     }
 
     /// The items changed since the last call, by id.
@@ -338,12 +360,12 @@ mod tests {
     #[test]
     fn waking_what_waits_changes_its_time_and_waking_what_runs_counts_as_wanted() {
         let mut queue = queue(&[(1, "a", Class::Resync, 500)]);
-        queue.wake(1, Class::Drift, 10);
+        queue.wake(1, Class::Drift, 10, None);
         assert_eq!((queue.get(1).unwrap().wanted, queue.get(1).unwrap().class), (0, Class::Drift));
-        queue.wake(1, Class::Resync, 11);
+        queue.wake(1, Class::Resync, 11, None);
         assert_eq!((queue.get(1).unwrap().due_at, queue.get(1).unwrap().class), (Some(10), Class::Drift));
         queue.claim(&"me".into(), TTL, 1, Shares::default(), 12);
-        queue.wake(1, Class::Drift, 13);
+        queue.wake(1, Class::Drift, 13, None);
         assert_eq!(queue.get(1).unwrap().wanted, 1);
         assert_eq!(queue.take_dirty(), [1]);
     }

@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument as _;
 
 use crate::config::Config;
 use crate::error::Error;
 use crate::layer::Step;
 use crate::queue::{self, QueueStats};
 use crate::shares::Shares;
-use crate::sqlite::{Engine, Request};
+use crate::sqlite::{Asked, Engine, Request};
 use crate::types::{Class, Edge, Key, List, ListQuery, Object, Op, Resource, Scope, Suspect};
 use crate::watch::Watch;
 use crate::work::{Claim, Completed, Completion, InventoryEntry, Standing};
@@ -23,7 +24,7 @@ const UNREADABLE: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Store {
     engine: Arc<Engine>,
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<Asked>,
 }
 
 impl Store {
@@ -44,14 +45,14 @@ impl Store {
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         let closed = || Error::Database("the store is closed".to_string());
-        self.requests.send(request(reply)).await.map_err(|_| closed())?;
+        self.requests.send(request(reply).asked()).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
 
     /// Asks for something whose end nobody waits for; it is not done when the writer is busy.
     pub(crate) fn tell(&self, request: Request) {
         // Busy, or closed.
-        let _told = self.requests.try_send(request);
+        let _told = self.requests.try_send(request.asked());
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -86,8 +87,9 @@ impl Store {
 
     /// Does all steps or none, in order; each sees those before it. One object for each step but the checks: as it is stored, or as it was removed.
     pub async fn write(&self, ops: Vec<Op>) -> Result<Vec<Object>, Error> {
+        let span = tracing::debug_span!("commit", what = "write", steps = ops.len());
         let steps = ops.into_iter().map(Step::new).collect::<Result<_, _>>()?;
-        self.ask(|reply| Request::Write(steps, reply)).await
+        self.ask(|reply| Request::Write(steps, reply)).instrument(span).await
     }
 
     /// Who refers to an object, whether it exists or not.
@@ -178,13 +180,15 @@ impl Store {
 
     /// Adds what is about to be applied to the inventory, before it is. An entry that is there already stays as it is.
     pub async fn intend(&self, claim: &Claim, entries: Vec<InventoryEntry>) -> Result<(), Error> {
-        self.ask(|reply| Request::Intend(claim.into(), entries, reply)).await
+        let span = tracing::debug_span!("commit", what = "intend", entries = entries.len());
+        self.ask(|reply| Request::Intend(claim.into(), entries, reply)).instrument(span).await
     }
 
     /// Writes what came of a run and ends its lease, in one transaction. [`Error::LeaseLost`] and no effect when it was lost.
     pub async fn complete(&self, claim: &Claim, mut completion: Completion) -> Result<Completed, Error> {
+        let span = tracing::debug_span!("commit", what = "complete", steps = completion.ops.len());
         let steps = std::mem::take(&mut completion.ops).into_iter().map(Step::new).collect::<Result<_, _>>()?;
-        self.ask(|reply| Request::Complete(claim.into(), Box::new(completion), steps, reply)).await
+        self.ask(|reply| Request::Complete(claim.into(), Box::new(completion), steps, reply)).instrument(span).await
     }
 
     /// Hands a claim back without a result: it is due again at once.

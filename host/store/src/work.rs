@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::trace::TraceContext;
 use crate::types::{Class, Object, Op};
 
 /// No completion raises an epoch further: half of the numbers that SQL holds stay free to count on, and what is found on a target may have been written
@@ -52,6 +53,8 @@ pub struct Claim {
     pub attempts: u32,
     /// Why it is due.
     pub class: Class,
+    /// The trace of the write that made it due, if that is known.
+    pub trace: Option<TraceContext>,
     /// Monotonic end of the lease, measured from before the claim was sent.
     pub expires: Instant,
     /// When it became due, for the latency histogram: age at the moment of the claim.

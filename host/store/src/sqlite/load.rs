@@ -10,6 +10,7 @@ use crate::crypt::Crypt;
 use crate::error::Error;
 use crate::queue::{Queue, Work, class};
 use crate::state::{Entry, State};
+use crate::trace::TraceContext;
 use crate::types::{Edge, Key, Resource};
 
 /// The committed state, and the first number for a new object.
@@ -18,7 +19,7 @@ pub(super) async fn state(conn: &mut SqliteConnection, crypt: &Crypt) -> Result<
     let mut next_id = 1;
     // Thousands of objects share a few resources and namespaces: one allocation for each.
     let mut resources: HashMap<(String, String), Resource> = HashMap::new();
-    let sql = "select o.id, c.rv, c.grp, c.plural, c.namespace, c.name, c.uid, c.key_id, c.body \
+    let sql = "select o.id, c.rv, c.grp, c.plural, c.namespace, c.name, c.uid, c.key_id, c.sum, c.body \
                from object o join change c on c.rv = o.rv";
     let mut rows = sqlx::query(sql).fetch(&mut *conn);
     while let Some(row) = rows.try_next().await.map_err(failed)? {
@@ -41,15 +42,17 @@ pub(super) async fn state(conn: &mut SqliteConnection, crypt: &Crypt) -> Result<
     let suspects: Vec<(i64, i64)> =
         sqlx::query_as("select object, seq from suspect").fetch_all(&mut *conn).await.map_err(failed)?;
     suspects.into_iter().for_each(|(id, seq)| state.set_suspect(id, Some(seq.unsigned_abs())));
+    (state.version, state.compacted) = positions(conn).await?;
+    Ok((state, next_id))
+}
+
+/// The newest version, and up to where the log is forgotten.
+pub(super) async fn positions(conn: &mut SqliteConnection) -> Result<(u64, u64), Error> {
     let newest: Option<i64> =
         sqlx::query_scalar("select max(rv) from change").fetch_one(&mut *conn).await.map_err(failed)?;
-    let compacted: i64 = sqlx::query_scalar("select value from meta where name = 'compacted'")
-        .fetch_one(&mut *conn)
-        .await
-        .map_err(failed)?;
-    state.compacted = compacted.unsigned_abs();
-    state.version = newest.unwrap_or(0).unsigned_abs().max(state.compacted);
-    Ok((state, next_id))
+    let compacted: i64 =
+        sqlx::query_scalar("select value from meta where name = 'compacted'").fetch_one(conn).await.map_err(failed)?;
+    Ok((newest.unwrap_or(0).unsigned_abs().max(compacted.unsigned_abs()), compacted.unsigned_abs()))
 }
 
 async fn edges(conn: &mut SqliteConnection, state: &mut State) -> Result<(), Error> {
@@ -81,15 +84,18 @@ async fn owners(conn: &mut SqliteConnection, state: &mut State) -> Result<(), Er
     Ok(())
 }
 
-/// The work items as they are stored.
-pub(super) async fn queue(conn: &mut SqliteConnection, state: &State) -> Result<Queue, Error> {
-    let sql = "select object, wanted, done, class, due_at, attempts, owner, epoch, until from workitem";
-    type Columns = (i64, i64, i64, i64, Option<i64>, i64, Option<String>, i64, i64);
+type WorkColumns = (i64, i64, i64, i64, Option<i64>, i64, Option<String>, i64, i64, Option<String>);
+
+/// The rows of the work items.
+pub(super) async fn work(conn: &mut SqliteConnection) -> Result<Vec<WorkColumns>, Error> {
+    let sql = "select object, wanted, done, class, due_at, attempts, owner, epoch, until, trace from workitem";
+    sqlx::query_as(sql).fetch_all(conn).await.map_err(failed)
+}
+
+/// The work items that these rows are.
+pub(super) fn queue(rows: Vec<WorkColumns>, state: &State) -> Queue {
     let mut queue = Queue::default();
-    let mut rows = sqlx::query_as::<_, Columns>(sql).fetch(conn);
-    while let Some((id, wanted, done, number, due_at, attempts, owner, epoch, until)) =
-        rows.try_next().await.map_err(failed)?
-    {
+    for (id, wanted, done, number, due_at, attempts, owner, epoch, until, trace) in rows {
         let Some(key) = state.key_of_id(id).cloned() else { continue };
         let work = Work {
             key,
@@ -102,8 +108,9 @@ pub(super) async fn queue(conn: &mut SqliteConnection, state: &State) -> Result<
             epoch: epoch.unsigned_abs(),
             until,
             ran: None,
+            trace: trace.as_deref().and_then(TraceContext::parse),
         };
         queue.load(id, work);
     }
-    Ok(queue)
+    queue
 }

@@ -5,13 +5,13 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection, SqlitePool};
 
 use super::failed;
-use crate::crypt::{Crypt, place};
+use crate::crypt::{self, Crypt, place};
 use crate::error::Error;
 use crate::state::Logged;
 use crate::types::{ChangeKind, Key, Object, Resource};
 
-const READ: &str = "select c.rv, c.kind, c.grp, c.plural, c.namespace, c.name, c.uid, c.key_id, c.body, \
-     p.rv as prev_rv, p.key_id as prev_key_id, p.body as prev_body \
+const READ: &str = "select c.rv, c.kind, c.grp, c.plural, c.namespace, c.name, c.uid, c.key_id, c.sum, c.body, \
+     p.rv as prev_rv, p.key_id as prev_key_id, p.sum as prev_sum, p.body as prev_body \
      from change c left join change p on p.rv = c.prev \
      where c.rv > ? and c.rv <= ? and c.grp = ? and c.plural = ? order by c.rv limit ?";
 
@@ -41,7 +41,7 @@ fn logged(row: &SqliteRow, resource: &Resource, crypt: &Crypt) -> Result<Logged,
     let previous = match row.try_get::<Option<i64>, _>("prev_rv").map_err(failed)? {
         None => None,
         Some(version) => {
-            let body = body(row, "prev_key_id", "prev_body", &object.key, &object.uid, crypt)?;
+            let body = body(row, ["prev_key_id", "prev_sum", "prev_body"], &object.key, &object.uid, crypt)?;
             Some(Object { resource_version: version.unsigned_abs(), body, ..object.clone() })
         }
     };
@@ -55,15 +55,21 @@ pub(super) fn object(row: &SqliteRow, resource: Resource, crypt: &Crypt) -> Resu
     let uid: String = row.try_get("uid").map_err(failed)?;
     let key = Key { resource, namespace: namespace.map(Into::into), name: name.into() };
     let version: i64 = row.try_get("rv").map_err(failed)?;
-    let body = body(row, "key_id", "body", &key, &uid, crypt)?;
+    let body = body(row, ["key_id", "sum", "body"], &key, &uid, crypt)?;
     Ok(Object { key, uid: uid.into(), resource_version: version.unsigned_abs(), body })
 }
 
-fn body(row: &SqliteRow, key_id: &str, body: &str, key: &Key, uid: &str, crypt: &Crypt) -> Result<Bytes, Error> {
+fn body(row: &SqliteRow, columns: [&str; 3], key: &Key, uid: &str, crypt: &Crypt) -> Result<Bytes, Error> {
+    let [key_id, sum, body] = columns;
     let stored: Vec<u8> = row.try_get(body).map_err(failed)?;
+    let place = place(key, uid);
+    let expected: Option<i64> = row.try_get(sum).map_err(failed)?;
+    if expected.is_some_and(|expected| expected != i64::from(crypt::sum(&place, &stored))) {
+        return Err(Error::Corrupt(key.to_string(), "it is not what was stored".to_owned()));
+    }
     match row.try_get::<Option<&str>, _>(key_id).map_err(failed)? {
         None => Ok(stored.into()),
-        Some(key_id) => Ok(crypt.open(&place(key, uid), key_id, &stored)?.into()),
+        Some(key_id) => Ok(crypt.open(&place, key_id, &stored)?.into()),
     }
 }
 

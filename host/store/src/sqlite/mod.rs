@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{ConnectOptions, SqlitePool};
+use sqlx::{ConnectOptions, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, watch};
 
 use crate::config::Config;
@@ -27,12 +27,24 @@ use crate::state::{Logged, State, undo};
 use crate::types::{Key, List, ListQuery, Scope};
 use crate::work::{Claim, InventoryEntry};
 use serde_json::Value;
-pub(crate) use writer::Request;
 use writer::Writer;
+pub(crate) use writer::{Asked, Request};
 
 pub(crate) fn failed(error: sqlx::Error) -> Error {
-    Error::Database(error.to_string())
+    let code = error.as_database_error().and_then(|error| error.code());
+    match code.as_deref() {
+        Some(FULL | NO_ROOM_TO_SHARE) => Error::Full(error.to_string()),
+        _ => Error::Database(error.to_string()),
+    }
 }
+
+/// SQLITE_FULL
+const FULL: &str = "13";
+/// SQLITE_IOERR_SHMSIZE: the index of the write-ahead log does not grow.
+const NO_ROOM_TO_SHARE: &str = "4874";
+
+/// What to do about a damaged file.
+const RESTORE: &str = "the file is damaged: keep a copy of it, and restore it from a backup";
 
 /// An open database.
 pub(crate) struct Engine {
@@ -51,7 +63,7 @@ pub(crate) struct Engine {
 const WAITING: usize = 4096;
 
 impl Engine {
-    pub(crate) async fn open(config: Config) -> Result<(Arc<Self>, mpsc::Sender<Request>), Error> {
+    pub(crate) async fn open(config: Config) -> Result<(Arc<Self>, mpsc::Sender<Asked>), Error> {
         let lock = lock(&config.path)?;
         let options = SqliteConnectOptions::new()
             .filename(&config.path)
@@ -65,27 +77,28 @@ impl Engine {
             .disable_statement_logging();
         let named = |error: Error| match error {
             Error::Database(why) => damaged(&config.path, why),
+            Error::Corrupt(what, why) => {
+                Error::Corrupt(format!("{} ({what})", config.path.display()), format!("{why}; {RESTORE}"))
+            }
             other => other,
         };
         let mut conn = options.connect().await.map_err(failed).map_err(named)?;
         let found: Vec<String> =
             sqlx::query_scalar("pragma quick_check(3)").fetch_all(&mut conn).await.map_err(failed).map_err(named)?;
         if found != ["ok"] {
-            return Err(Error::Corrupt(
-                config.path.display().to_string(),
-                format!("{}; restore it from a backup", found.join(", ")),
-            ));
+            return Err(Error::Corrupt(config.path.display().to_string(), format!("{}; {RESTORE}", found.join(", "))));
         }
         let migrated = sqlx::migrate!("./migrations").run(&mut conn).await;
         migrated.map_err(|error| named(Error::Database(format!("migrating {}: {error}", config.path.display()))))?;
         let crypt = Crypt::new(&config.key);
+        own_key(&mut conn, &crypt, &config.path).await?;
         let (state, next_id) = load::state(&mut conn, &crypt).await.map_err(named)?;
         // Whoever held leases held this database's lock as well, and is gone: its work need not wait for them to run out.
         sqlx::query("update workitem set owner = null where owner is not null")
             .execute(&mut conn)
             .await
             .map_err(failed)?;
-        let queue = load::queue(&mut conn, &state).await.map_err(named)?;
+        let queue = load::queue(load::work(&mut conn).await.map_err(named)?, &state);
         let readers = SqlitePoolOptions::new().max_connections(4).min_connections(1).test_before_acquire(false);
         let readers = readers.connect_with(options.read_only(true).create_if_missing(false)).await.map_err(failed)?;
         let engine = Arc::new(Self {
@@ -234,10 +247,28 @@ fn lock(path: &Path) -> Result<File, Error> {
     }
 }
 
+/// The database's key is this one, or becomes it when there is none yet.
+async fn own_key(conn: &mut SqliteConnection, crypt: &Crypt, path: &Path) -> Result<(), Error> {
+    let keys: Vec<String> =
+        sqlx::query_scalar("select key_id from keyring").fetch_all(&mut *conn).await.map_err(failed)?;
+    match keys.first() {
+        None => {
+            let added = sqlx::query("insert into keyring (key_id) values (?)").bind(crypt.key_id()).execute(conn).await;
+            added.map(drop).map_err(failed)
+        }
+        Some(_) if keys.iter().all(|key| key == crypt.key_id()) => Ok(()),
+        Some(expected) => Err(Error::WrongKey {
+            path: path.display().to_string(),
+            expected: expected.clone(),
+            given: crypt.key_id().to_owned(),
+        }),
+    }
+}
+
 /// SQLite's words for a damaged file, with the file's name.
 fn damaged(path: &Path, why: String) -> Error {
     if why.contains("malformed") || why.contains("not a database") || why.contains("corrupt") {
-        return Error::Corrupt(path.display().to_string(), format!("{why}; restore it from a backup"));
+        return Error::Corrupt(path.display().to_string(), format!("{why}; {RESTORE}"));
     }
     Error::Database(format!("{}: {why}", path.display()))
 }

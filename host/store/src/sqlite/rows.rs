@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
-use crate::crypt::{Crypt, place};
+use crate::crypt::{Crypt, place, sum};
 use crate::layer::{InventoryWrite, Layer};
 use crate::queue::Work;
 use crate::types::{ChangeKind, Resource};
@@ -49,9 +49,9 @@ pub(super) struct Sealing<'a> {
     pub(super) encrypted: &'a HashSet<Resource>,
 }
 
-const CHANGE: &str = "insert into change (rv, kind, grp, plural, namespace, name, uid, prev, key_id, body)";
+const CHANGE: &str = "insert into change (rv, kind, grp, plural, namespace, name, uid, prev, key_id, sum, body)";
 const OBJECT: &str = "insert into object (id, grp, plural, namespace, name, uid, rv)";
-const WORK: &str = "insert into workitem (object, wanted, done, class, due_at, attempts, owner, epoch, until)";
+const WORK: &str = "insert into workitem (object, wanted, done, class, due_at, attempts, owner, epoch, until, trace)";
 const EDGE: &str = "insert into edge (object, position, grp, plural, namespace, name, role, field)";
 const OWNER: &str = "insert into owner (object, uid)";
 const SUSPECT: &str = "insert into suspect (object, seq)";
@@ -60,7 +60,8 @@ const INVENTORY: &str =
     "insert into inventory (object, target, api_version, kind, namespace, name, uid, stage, key_id, state)";
 
 const WORK_UPSERT: &str = "on conflict (object) do update set wanted = excluded.wanted, done = excluded.done, class = excluded.class, \
-     due_at = excluded.due_at, attempts = excluded.attempts, owner = excluded.owner, epoch = excluded.epoch, until = excluded.until";
+     due_at = excluded.due_at, attempts = excluded.attempts, owner = excluded.owner, epoch = excluded.epoch, until = excluded.until, \
+     trace = excluded.trace";
 
 /// Writes everything a group decided. The caller has begun the transaction.
 pub(super) async fn write(
@@ -102,6 +103,7 @@ pub(super) async fn write(
             owner,
             work.epoch.into(),
             Cell::Int(work.until),
+            work.trace.map(|trace| Arc::from(trace.to_string())).map_or(Cell::Null, Cell::Text),
         ]
     });
     insert(conn, WORK, WORK_UPSERT, work.collect()).await?;
@@ -133,8 +135,9 @@ fn changes(layer: &Layer, sealing: &Sealing<'_>) -> Vec<Vec<Cell>> {
             ChangeKind::Modified => 1,
             ChangeKind::Deleted => 2,
         };
+        let place = place(&object.key, &object.uid);
         let (key_id, body) = if sealing.encrypted.contains(&object.key.resource) {
-            let sealed = sealing.crypt.seal(&place(&object.key, &object.uid), &object.body);
+            let sealed = sealing.crypt.seal(&place, &object.body);
             (sealing.crypt.key_id().into(), sealed)
         } else {
             (Cell::Null, object.body.to_vec())
@@ -152,6 +155,7 @@ fn changes(layer: &Layer, sealing: &Sealing<'_>) -> Vec<Vec<Cell>> {
             object.uid.clone().into(),
             previous.into(),
             key_id,
+            Cell::Int(sum(&place, &body).into()),
             Cell::Blob(body),
         ]
     });

@@ -19,6 +19,7 @@ use crate::layer::{Layer, Step};
 use crate::meters;
 use crate::queue;
 use crate::shares::Shares;
+use crate::trace::TraceContext;
 use crate::types::{Class, Object, Resource};
 use crate::work::{Completed, Completion, InventoryEntry};
 
@@ -39,7 +40,19 @@ pub(crate) enum Request {
     Close(Reply<()>),
 }
 
+/// A request on its way to the writer.
+pub(crate) struct Asked {
+    pub(crate) request: Request,
+    /// What it belongs to.
+    pub(crate) trace: Option<TraceContext>,
+}
+
 impl Request {
+    /// From the span that is entered.
+    pub(crate) fn asked(self) -> Asked {
+        Asked { request: self, trace: TraceContext::current() }
+    }
+
     fn size(&self) -> usize {
         match self {
             Self::Write(steps, _) | Self::Complete(_, _, steps, _) => steps.iter().map(Step::size).sum(),
@@ -57,14 +70,14 @@ const GROUP_BYTES: usize = 4 << 20;
 const COMPACT: u64 = 1000;
 
 /// An answer that waits for COMMIT.
-type Answer = Box<dyn FnOnce(Result<(), &str>) + Send>;
+type Answer = Box<dyn FnOnce(Result<(), &Error>) + Send>;
 
 fn answer<T: Send + 'static>(reply: Reply<T>, result: Result<T, Error>) -> Answer {
     Box::new(move |committed| {
         // Whoever asked may have gone away.
         let _ = reply.send(match committed {
             Ok(()) => result,
-            Err(why) => Err(Error::Database(why.to_string())),
+            Err(why) => Err(why.clone()),
         });
     })
 }
@@ -72,7 +85,7 @@ fn answer<T: Send + 'static>(reply: Reply<T>, result: Result<T, Error>) -> Answe
 pub(super) struct Writer {
     pub(super) engine: Arc<Engine>,
     pub(super) conn: SqliteConnection,
-    pub(super) requests: mpsc::Receiver<Request>,
+    pub(super) requests: mpsc::Receiver<Asked>,
     pub(super) encrypted: HashSet<Resource>,
     pub(super) keep_changes: u64,
     pub(super) next_id: i64,
@@ -86,15 +99,15 @@ impl Writer {
     pub(super) async fn run(mut self) {
         let mut closing = Vec::new();
         while let Some(first) = self.requests.recv().await {
-            let mut bytes = first.size();
+            let mut bytes = first.request.size();
             let mut group = vec![first];
             while group.len() < GROUP && bytes < GROUP_BYTES {
-                let Ok(request) = self.requests.try_recv() else { break };
-                bytes += request.size();
-                group.push(request);
+                let Ok(next) = self.requests.try_recv() else { break };
+                bytes += next.request.size();
+                group.push(next);
             }
-            for request in group.extract_if(.., |request| matches!(request, Request::Close(_))) {
-                if let Request::Close(reply) = request {
+            for asked in group.extract_if(.., |asked| matches!(asked.request, Request::Close(_))) {
+                if let Request::Close(reply) = asked.request {
                     // What was asked before is answered, what comes later finds the door closed.
                     self.requests.close();
                     closing.push(reply);
@@ -115,11 +128,11 @@ impl Writer {
         }
     }
 
-    async fn serve(&mut self, requests: Vec<Request>) {
+    async fn serve(&mut self, requests: Vec<Asked>) {
         let asked = requests.len();
         let committed = match self.refresh().await {
             // Memory is wrong, but what is decided on it is only thrown away: this is how everybody gets an answer.
-            Err(error) => Err((self.decide(requests).1, error.to_string())),
+            Err(error) => Err((self.decide(requests).1, error)),
             Ok(()) => {
                 let (layer, answers) = self.decide(requests);
                 match self.commit(&layer, asked).await {
@@ -134,7 +147,7 @@ impl Writer {
                         if let Err(error) = self.refresh().await {
                             tracing::error!(%error, "the database cannot be read either; trying again with the next request");
                         }
-                        Err((answers, error.to_string()))
+                        Err((answers, super::failed(error)))
                     }
                 }
             }
@@ -150,22 +163,26 @@ impl Writer {
         if self.stale {
             // There may be none to roll back.
             let _ = sqlx::query("rollback").execute(&mut self.conn).await;
-            let (loaded, next_id) = load::state(&mut self.conn, &self.engine.crypt).await?;
-            let queue = load::queue(&mut self.conn, &loaded).await?;
-            let mut state = self.engine.state.write().unwrap_or_else(PoisonError::into_inner);
-            if state.version != loaded.version {
+            let positions = load::positions(&mut self.conn).await?;
+            let known = {
+                let state = self.engine.read();
+                (state.version, state.compacted)
+            };
+            if positions != known {
                 // COMMIT failed, yet the transaction is there.
-                *state = loaded;
+                let (loaded, next_id) = load::state(&mut self.conn, &self.engine.crypt).await?;
+                *self.engine.state.write().unwrap_or_else(PoisonError::into_inner) = loaded;
                 self.next_id = next_id;
             }
-            drop(state);
-            *self.engine.queue.lock().unwrap_or_else(PoisonError::into_inner) = queue;
+            let rows = load::work(&mut self.conn).await?;
+            let queue = load::queue(rows, &self.engine.read());
+            *self.engine.queue() = queue;
             self.stale = false;
         }
         Ok(())
     }
 
-    fn decide(&mut self, requests: Vec<Request>) -> (Layer, Vec<Answer>) {
+    fn decide(&mut self, requests: Vec<Asked>) -> (Layer, Vec<Answer>) {
         let state = self.engine.read();
         let mut queue = self.engine.queue();
         let mut group = Group {
@@ -174,8 +191,9 @@ impl Writer {
             layer: Layer::default(),
             next_id: self.next_id,
             now: queue::now(),
+            trace: None,
         };
-        let answers = requests.into_iter().map(|request| one(&mut group, request)).collect();
+        let answers = requests.into_iter().map(|asked| one(&mut group, asked)).collect();
         let mut layer = group.layer;
         let version = state.version + layer.log.len() as u64;
         let batch = COMPACT.min(self.keep_changes / 10 + 1).max(2 * layer.log.len() as u64);
@@ -257,7 +275,8 @@ impl Writer {
     }
 }
 
-fn one(group: &mut Group<'_>, request: Request) -> Answer {
+fn one(group: &mut Group<'_>, Asked { request, trace }: Asked) -> Answer {
+    group.trace = trace;
     match request {
         Request::Write(steps, reply) => answer(reply, group.write(&steps)),
         Request::Claim { owner, ttl, limit, shares, sent, reply } => {

@@ -80,13 +80,12 @@ async fn secrets_and_what_runs_leave_are_nowhere_on_disk_in_the_clear() {
 #[tokio::test]
 async fn another_key_is_refused_with_a_word_on_what_to_do() {
     let store = open().await;
-    let secret = Key { resource: Resource::new("", "secrets"), ..key("a", "password") };
-    write(&store, put(&secret, json!("x"), ABSENT)).await;
+    // Even before there is a secret: whatever is written from now on is encrypted with it.
     store.close().await.unwrap();
     let other = Config { key: Key32::new([8; 32]), ..config(&store.directory) };
     let refused = Store::open(other).await.err().unwrap();
     assert!(
-        matches!(&refused, Error::Corrupt(..)) && refused.to_string().contains("start it with the key"),
+        matches!(&refused, Error::WrongKey { .. }) && refused.to_string().contains("put the key back"),
         "{refused}"
     );
 }
@@ -106,6 +105,28 @@ async fn a_damaged_database_is_refused_by_name() {
     let refused = Store::open(config(&store.directory)).await.err().unwrap();
     assert!(matches!(&refused, Error::Corrupt(..)) && refused.to_string().contains("threeport.db"), "{refused}");
     fs::write(&path, "this is no database, though it is long enough to be looked at as one".repeat(100)).unwrap();
+    let refused = Store::open(config(&store.directory)).await.err().unwrap();
+    assert!(matches!(&refused, Error::Corrupt(..)) && refused.to_string().contains("threeport.db"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_byte_that_changed_within_an_object_is_noticed_and_the_object_named() {
+    let store = open().await;
+    for n in 0..20 {
+        write(&store, put(&key("a", &format!("n{n}")), json!(format!("value-{n}-")), ABSENT)).await;
+    }
+    store.close().await.unwrap();
+    let path = store.directory.path().join("data/threeport.db");
+    let mut bytes = fs::read(&path).unwrap();
+    let at = memchr::memmem::find(&bytes, b"value-7-").unwrap();
+    bytes[at] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let refused = Store::open(config(&store.directory)).await.err().unwrap();
+    let said = refused.to_string();
+    assert!(matches!(&refused, Error::Corrupt(..)), "{said}");
+    assert!(said.contains("threeport.db") && said.contains("a/n7") && said.contains("backup"), "{said}");
+    bytes.truncate(bytes.len() / 2 / 4096 * 4096);
+    fs::write(&path, &bytes).unwrap();
     let refused = Store::open(config(&store.directory)).await.err().unwrap();
     assert!(matches!(&refused, Error::Corrupt(..)) && refused.to_string().contains("threeport.db"), "{refused}");
 }

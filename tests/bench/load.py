@@ -1,0 +1,49 @@
+"""Load by wrk: the same client for both sides."""
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+# A measurement of the peer that got an answer which is not 2xx is taken again so often.
+AGAIN = 3
+
+
+@dataclass
+class Figure:
+    rate: float  # requests per second
+    p50: float  # ms
+    p99: float  # ms
+    bad: int  # answers that were not 2xx, or did not come
+
+
+def wrk(side, scratch, script, connections, seconds, **environment):
+    whole = Path(scratch) / f"{script}.lua"
+    whole.write_text("\n".join((HERE / f"{part}.lua").read_text() for part in ("http", script, "done")))
+    threads = 2 if connections >= 2 else 1
+    command = ["wrk", "--latency", "-t", str(threads), "-c", str(connections), "-d", f"{seconds}s", "--timeout", "10s", "-s", str(whole), side.url.geturl()]
+    environment = {**os.environ, "TOKEN": side.token, **environment}
+    out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    line = next(line for line in out.splitlines() if line.startswith("FIGURE "))
+    rate, p50, p99, bad = line.split()[1:]
+    return Figure(float(rate), float(p50), float(p99), int(bad))
+
+
+def measure(side, scratch, script, connections, seconds, patient, run="000000"):
+    """One figure. Where answers are bad it is taken again if `patient`, since what they cost is not the throughput of good ones."""
+    for attempt in range(AGAIN):
+        figure = wrk(side, scratch, script, connections, seconds, RUN=f"{run[:5]}{attempt}" if script == "create" else run)
+        if figure.bad == 0 or not patient:
+            break
+    return figure
+
+
+def seed(side, scratch, count):
+    """Makes exactly so many widgets, and sees to it that they are there."""
+    wrk(side, scratch, "seed", 32, 600, RUN="seeded", COUNT=str(count // 2))
+    status, body = side.ask("GET", "/apis/bench.threeport.dev/v1/namespaces/default/widgets?limit=1")
+    there = 1 + json.loads(body)["metadata"].get("remainingItemCount", 0)
+    if status != 200 or there != count:
+        raise SystemExit(f"{side.name}: {there} widgets were made, not {count}")
