@@ -3,6 +3,7 @@
 mod config;
 mod insight;
 mod metrics;
+mod schemas;
 mod server;
 mod state;
 mod telemetry;

@@ -14,7 +14,7 @@ use threeport_wasm::{CompileLimits, Compiling, Limits, Runtime, Worker};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::{config, insight, metrics, state, telemetry};
+use crate::{config, insight, metrics, schemas, state, telemetry};
 
 /// Runs the server until SIGTERM or SIGINT.
 ///
@@ -37,6 +37,7 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
     let mut controller_config = threeport_controller::Config::new(owner()?);
     controller_config.slots = config.slots;
     controller_config.definition_errors = threeport_api::definition_errors;
+    controller_config.schemas = Arc::new(schemas::OfApi::default());
     controller_config.digest_key = *key.bytes();
     let controller = Controller::new(controller_config, store.clone(), bell.clone(), listener, runtime);
 

@@ -4,6 +4,7 @@ mod clients;
 mod commands;
 mod compare;
 mod crash;
+mod definitions;
 mod disk;
 mod hostile;
 mod house;

@@ -8,6 +8,7 @@ mod accept;
 mod auth;
 mod blobs;
 mod clock;
+mod definitions;
 mod discovery;
 mod insight;
 mod jsonpath;
@@ -34,6 +35,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use auth::TokenKeys;
+pub use definitions::Specs;
 pub use insight::{Insight, Placed, Problem, Reference};
 pub use kubeconfig::kubeconfig;
 pub use meters::describe_meters;

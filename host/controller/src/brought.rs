@@ -182,12 +182,12 @@ fn incompatible(
 /// Why a plugin may not serve a kind of this name.
 fn reserved(group: &str, kind: &str) -> Option<String> {
     let of_kubernetes = !group.contains('.') || group == "k8s.io" || group.ends_with(".k8s.io");
-    let of_host = group == HOST_GROUP && matches!(kind, "Plugin" | "Definition");
+    let of_host = group == HOST_GROUP && matches!(kind, "Plugin" | "Definition" | "DefinitionRevision");
     (of_kubernetes || of_host)
         .then(|| format!("kind {kind} in group {group:?} is the host's own; choose another name or group"))
 }
 
-fn definition_key(kind: &Kind) -> Key {
+pub(crate) fn definition_key(kind: &Kind) -> Key {
     Key {
         resource: definitions(),
         namespace: None,

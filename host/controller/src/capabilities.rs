@@ -11,6 +11,7 @@ use threeport_wasm::{Capabilities, Listing, Object, ObjectRef, Page, Problem, Qu
 
 use crate::carried::{Link, problem};
 use crate::kinds::Kinds;
+use crate::merged::Specs;
 use crate::redact::Redactor;
 use crate::request::object;
 use crate::scope::Scope;
@@ -25,6 +26,7 @@ const PAGE_BYTES: usize = 4 << 20;
 pub(crate) struct Reader {
     pub(crate) store: Store,
     pub(crate) kinds: Arc<Kinds>,
+    pub(crate) specs: Specs,
     pub(crate) targets: Arc<Targets>,
     pub(crate) scope: Scope,
     pub(crate) redactor: Redactor,
@@ -52,6 +54,12 @@ impl Reader {
             .get(&cluster)
             .cloned()
             .ok_or_else(|| problem("NotConnected", format!("there is no open handle {cluster}")))
+    }
+
+    /// An object of this control plane.
+    async fn own(&self, stored: &threeport_store::Object) -> Result<Object, Problem> {
+        let shown = self.specs.shown(stored).await.map_err(|error| problem("StoreFailed", error.to_string()))?;
+        Ok(object(shown, &self.redactor))
     }
 
     fn noted<T>(&self, connected: &Connected, answer: Result<T, TargetError>) -> Result<T, Problem> {
@@ -143,7 +151,10 @@ impl Capabilities for Reader {
         self.scope.allows_state(Verb::Get, &wanted.api_version, &wanted.kind, namespace).map_err(denied)?;
         let Some(key) = self.kinds.key(&wanted) else { return Ok(None) };
         let stored = self.store.get(&key).await.map_err(|error| problem("StoreFailed", error.to_string()))?;
-        Ok(stored.map(|stored| object(stored.value(), &self.redactor)))
+        match stored {
+            Some(stored) => Ok(Some(self.own(&stored).await?)),
+            None => Ok(None),
+        }
     }
 
     async fn state_list(
@@ -185,7 +196,11 @@ impl Capabilities for Reader {
             .last()
             .filter(|_| list.remaining > 0 || items.len() < list.items.len())
             .map(|last| format!("{}/{}", last.key.namespace.as_deref().unwrap_or_default(), last.key.name));
-        Ok(Listing { items: items.iter().map(|stored| object(stored.value(), &self.redactor)).collect(), token })
+        let mut shown = Vec::with_capacity(items.len());
+        for stored in items {
+            shown.push(self.own(stored).await?);
+        }
+        Ok(Listing { items: shown, token })
     }
 
     fn log(&self, level: &str, message: &str, fields: &[(String, String)]) {

@@ -1,10 +1,13 @@
 //! How fast and how much.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use uuid::Uuid;
+
+use crate::merged::{Schemas, Unknown};
 
 /// Settings of one host's controller.
 #[derive(Clone, Debug)]
@@ -32,6 +35,8 @@ pub struct Config {
     pub digest_key: [u8; 32],
     /// What keeps a CustomResourceDefinition from being served; whoever serves the API knows.
     pub definition_errors: fn(&Value) -> Vec<String>,
+    /// Completes and judges objects that use a Definition.
+    pub schemas: Arc<dyn Schemas>,
     /// How long a Plugin's run waits for its component to be compiled; what takes longer is said to be under way.
     pub compile_patience: Duration,
     /// How often to look for components that no Plugin names.
@@ -55,6 +60,7 @@ impl Config {
             target_pause: Duration::from_secs(3),
             digest_key: random(),
             definition_errors: |_| Vec::new(),
+            schemas: Arc::new(Unknown),
             compile_patience: Duration::from_secs(2),
             blob_sweep: Duration::from_secs(600),
             blob_grace: Duration::from_secs(3600),

@@ -17,7 +17,7 @@ use crate::components;
 use crate::config::Config;
 use crate::events;
 use crate::host::Host;
-use crate::kinds::{Kinds, plugins};
+use crate::kinds::{Kinds, plugins, reusables};
 use crate::lease::Lease;
 use crate::look::{self, Placed};
 use crate::meters::{self, Outcome};
@@ -171,6 +171,7 @@ impl Controller {
 async fn start(host: &Host) -> Result<(), threeport_store::Error> {
     host.serving.restore(&host.store, &host.kinds).await?;
     host.wake_all(&plugins()).await?;
+    host.wake_all(&reusables()).await?;
     for kind in host.kinds.all() {
         host.wake_all(&kind.resource).await?;
     }

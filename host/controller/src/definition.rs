@@ -1,9 +1,9 @@
 //! CustomResourceDefinitions as they are stored: a plugin's own words, completed as Kubernetes completes them, and never narrower than before.
 
 use serde_json::{Map, Value, json};
-use threeport_store::lifecycle;
+use threeport_store::{ReferenceRule, lifecycle};
 
-use crate::kinds::{BadDefinition, PLUGIN_ANNOTATION, REFERENCES_ANNOTATION, ReferenceRule};
+use crate::kinds::{BadDefinition, PLUGIN_ANNOTATION, REFERENCES_ANNOTATION};
 
 /// What the stored schema is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use threeport_store::{Class, Error, ListQuery, Resource, Scope, Store};
 
 use crate::config::Config;
 use crate::kinds::Kinds;
+use crate::merged::Specs;
 use crate::redact::Redactor;
 use crate::serving::Serving;
 use crate::stats::Counters;
@@ -32,6 +33,11 @@ const BATCH: usize = 500;
 const RINGS: usize = 16;
 
 impl Host {
+    /// Shows objects with their whole specs.
+    pub(crate) fn specs(&self) -> Specs {
+        Specs { store: self.store.clone(), kinds: self.kinds.clone(), schemas: self.config.schemas.clone() }
+    }
+
     /// Makes every object of a collection due, behind everything else.
     pub(crate) async fn wake_all(&self, resource: &Resource) -> Result<usize, Error> {
         let query = ListQuery {

@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use threeport_kube::group;
-use threeport_store::{Key, Resource};
+use threeport_store::{Key, ReferenceRule, Resource};
 use threeport_wasm::ObjectRef;
 
 /// Annotation of a CustomResourceDefinition: the Plugin that reconciles its kind.
@@ -17,24 +16,6 @@ pub const REFERENCES_ANNOTATION: &str = "threeport.dev/references";
 
 /// API group of the host's own kinds.
 pub(crate) const HOST_GROUP: &str = "threeport.dev";
-
-/// A field of a kind that names another object, as published on its CustomResourceDefinition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ReferenceRule {
-    /// The kind that has the field.
-    pub kind: String,
-    /// Path of the field, `spec.cluster`; `[]` after a name goes through a list.
-    pub field: String,
-    /// apiVersion of what it names.
-    pub to_api_version: String,
-    /// Kinds it may name; the first is meant where the field does not say.
-    pub to_kinds: Vec<String>,
-    /// Whether it may name something in another namespace.
-    pub cross_namespace: bool,
-    /// `target`, `requires` or `uses`.
-    pub role: String,
-}
 
 /// A kind that a plugin reconciles.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,7 +102,11 @@ impl Kinds {
 
     /// Collection and scope of an apiVersion and kind: the host's own, or a plugin's.
     pub(crate) fn resolve(&self, api_version: &str, kind: &str) -> Option<(Resource, bool)> {
-        let group = group(api_version);
+        self.lookup(group(api_version), kind)
+    }
+
+    /// The same by group.
+    pub(crate) fn lookup(&self, group: &str, kind: &str) -> Option<(Resource, bool)> {
         if let Some((plural, namespaced)) = built_in(group, kind) {
             return Some((Resource::new(group, plural), namespaced));
         }
@@ -147,8 +132,15 @@ fn built_in(group: &str, kind: &str) -> Option<(&'static str, bool)> {
         ("", "Event") => ("events", true),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => ("customresourcedefinitions", false),
         (HOST_GROUP, "Plugin") => ("plugins", false),
+        (HOST_GROUP, "Definition") => ("definitions", true),
+        (HOST_GROUP, "DefinitionRevision") => ("definitionrevisions", true),
         _ => return None,
     })
+}
+
+/// The collection of Definitions.
+pub(crate) fn reusables() -> Resource {
+    Resource::new(HOST_GROUP, "definitions")
 }
 
 /// The collection of Plugin objects.

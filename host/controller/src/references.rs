@@ -1,147 +1,66 @@
-//! Finds what an object refers to, by the rules of its kind.
+//! What an object refers to, by the rules of its kind: what a plugin is told of, and the edges that order deletion and wake it.
 
 use serde_json::Value;
+use threeport_store::{BadReference, Claim, Edge, Error, Op, Precondition, ReferenceRule, definitions, references};
 use threeport_wasm::ObjectRef;
 
-use crate::kinds::{Kinds, ReferenceRule};
-
-/// A field that names an object as its rule does not allow.
-#[derive(Debug, thiserror::Error, PartialEq)]
-#[error("{field}: {message}")]
-pub(crate) struct BadReference {
-    pub(crate) field: String,
-    pub(crate) message: String,
-}
+use crate::host::Host;
+use crate::kinds::{Kind, Kinds};
+use crate::trouble::{Stop, Trouble};
 
 /// The objects that `rule`'s field names. An absent field names nothing.
-///
-/// A reference is a string (the name) or an object with `name` and, where they differ from the default, `kind` and `namespace`.
-pub(crate) fn extract(
-    object: &Value,
-    rule: &ReferenceRule,
-    namespace: Option<&str>,
+pub(crate) fn extract(object: &Value, rule: &ReferenceRule, kinds: &Kinds) -> Result<Vec<ObjectRef>, BadReference> {
+    let found = references::named(object, rule, &|group, kind| kinds.lookup(group, kind));
+    let named = found.into_iter().map(|found| {
+        found.map(|named| ObjectRef {
+            api_version: rule.to_api_version.clone(),
+            kind: named.kind,
+            namespace: named.namespace,
+            name: named.name,
+        })
+    });
+    named.collect()
+}
+
+/// The edges of an object, given with its whole spec and as it is stored.
+pub(crate) fn edges(
+    whole: &Value,
+    stored: &Value,
+    kind: &Kind,
     kinds: &Kinds,
-) -> Result<Vec<ObjectRef>, BadReference> {
-    let mut values = Vec::new();
-    collect(object, &segments(&rule.field), &mut values);
-    values.into_iter().filter_map(|value| read(value, rule, namespace, kinds).transpose()).collect()
-}
-
-/// `spec.a.b[]` as steps; a path that does not start at the object is one below its spec.
-fn segments(field: &str) -> Vec<&str> {
-    let field = field.trim_start_matches("$.").trim_start_matches('.');
-    let mut steps = Vec::new();
-    let first = field.split(['.', '[']).next().unwrap_or_default();
-    if !["spec", "metadata", "status"].contains(&first) {
-        steps.push("spec");
-    }
-    for part in field.split('.') {
-        match part.strip_suffix("[]").or_else(|| part.strip_suffix("[*]")) {
-            Some(name) => steps.extend([name, "[]"]),
-            None => steps.push(part),
-        }
-    }
-    steps
-}
-
-fn collect<'a>(value: &'a Value, steps: &[&str], found: &mut Vec<&'a Value>) {
-    match steps.split_first() {
-        None => found.push(value),
-        Some((&"[]", rest)) => value.as_array().into_iter().flatten().for_each(|item| collect(item, rest, found)),
-        Some((name, rest)) => {
-            if let Some(inner) = value.get(name) {
-                collect(inner, rest, found);
-            }
-        }
-    }
-}
-
-fn read(
-    value: &Value,
-    rule: &ReferenceRule,
     namespace: Option<&str>,
-    kinds: &Kinds,
-) -> Result<Option<ObjectRef>, BadReference> {
-    let bad = |message: String| BadReference { field: rule.field.clone(), message };
-    let text = |name: &str| value.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-    // What names nothing refers to nothing; whether it may is for the schema to say.
-    let name = match value {
-        Value::String(name) if !name.is_empty() => name.as_str(),
-        Value::Object(_) => match text("name") {
-            Some(name) => name,
-            None => return Ok(None),
-        },
-        _ => return Ok(None),
-    };
-    let default = rule.to_kinds.first().ok_or_else(|| bad("its rule names no kind".into()))?;
-    let kind = text("kind").unwrap_or(default);
-    if !rule.to_kinds.iter().any(|allowed| allowed == kind) {
-        return Err(bad(format!("may not name a {kind}, only one of {}", rule.to_kinds.join(", "))));
+) -> (Vec<Edge>, Vec<BadReference>) {
+    let (mut edges, wrong) = references::edges(whole, &kind.references, &|group, kind| kinds.lookup(group, kind));
+    if let Some(wish) = definitions::wish(stored).filter(|_| kind.namespaced) {
+        edges.extend(definitions::edges(namespace, &wish, definitions::used(stored)));
     }
-    let namespaced = kinds.resolve(&rule.to_api_version, kind).is_none_or(|(_, namespaced)| namespaced);
-    let chosen = if namespaced { text("namespace").or(namespace) } else { None };
-    if namespaced && chosen != namespace && !rule.cross_namespace {
-        return Err(bad(format!("may not name something in namespace {:?}", chosen.unwrap_or_default())));
-    }
-    Ok(Some(ObjectRef {
-        api_version: rule.to_api_version.clone(),
-        kind: kind.to_owned(),
-        namespace: chosen.map(str::to_owned),
-        name: name.to_owned(),
-    }))
+    (edges, wrong)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn rule(field: &str, cross_namespace: bool) -> ReferenceRule {
-        ReferenceRule {
-            kind: "Hand".into(),
-            field: field.into(),
-            to_api_version: "example.org/v1".into(),
-            to_kinds: vec!["Kite".into(), "Balloon".into()],
-            cross_namespace,
-            role: "requires".into(),
+/// Writes the edges anew where they are not as the rules say now: rules come with versions of a plugin, and a kind may be called otherwise than was
+/// thought before anybody served it. A circle of objects that require each other ends here: none of them could ever come first.
+pub(crate) async fn keep(host: &Host, claim: &Claim, kind: &Kind, whole: &Value, stored: &Value) -> Result<(), Stop> {
+    let key = &claim.object.key;
+    let (edges, wrong) = edges(whole, stored, kind, &host.kinds, key.namespace.as_deref());
+    if !wrong.is_empty() {
+        // The run says so.
+        return Ok(());
+    }
+    if host.store.references(key).await? != edges {
+        let precondition = Precondition::Present {
+            uid: Some(claim.object.uid.clone()),
+            resource_version: Some(claim.object.resource_version),
+        };
+        let op =
+            Op::Put { key: key.clone(), body: stored.clone(), precondition, edges: Some(edges.clone()), wake: None };
+        match host.store.write(vec![op]).await {
+            // Somebody wrote meanwhile, and with that the next run comes.
+            Ok(_) | Err(Error::Conflict { .. } | Error::NotFound(_)) => {}
+            Err(error) => return Err(error.into()),
         }
     }
-
-    fn names(object: &Value, field: &str, cross: bool) -> Result<Vec<String>, BadReference> {
-        let found = extract(object, &rule(field, cross), Some("home"), &Kinds::default())?;
-        Ok(found
-            .iter()
-            .map(|it| format!("{}/{}/{}", it.kind, it.namespace.as_deref().unwrap_or("-"), it.name))
-            .collect())
-    }
-
-    #[test]
-    fn a_string_and_an_object_both_name_something() {
-        let object = json!({"spec": {"kite": "red", "other": {"name": "blue", "kind": "Balloon"}}});
-        assert_eq!(names(&object, "spec.kite", false).unwrap(), ["Kite/home/red"]);
-        assert_eq!(names(&object, "other", false).unwrap(), ["Balloon/home/blue"]);
-        assert!(names(&object, "spec.absent", false).unwrap().is_empty());
-    }
-
-    #[test]
-    fn lists_are_walked() {
-        let object = json!({"spec": {"kites": [{"ref": "a"}, {"ref": {"name": "b"}}, {}]}});
-        assert_eq!(names(&object, "spec.kites[].ref", false).unwrap(), ["Kite/home/a", "Kite/home/b"]);
-    }
-
-    #[test]
-    fn another_namespace_needs_a_rule_that_allows_it() {
-        let object = json!({"spec": {"kite": {"name": "red", "namespace": "away"}}});
-        assert_eq!(names(&object, "spec.kite", true).unwrap(), ["Kite/away/red"]);
-        assert!(names(&object, "spec.kite", false).unwrap_err().to_string().contains("away"));
-    }
-
-    #[test]
-    fn what_names_nothing_refers_to_nothing_and_a_foreign_kind_is_refused() {
-        let of = |value: Value| names(&json!({"spec": {"kite": value}}), "spec.kite", true);
-        for nothing in [json!(7), json!(""), json!(null), json!({"kind": "Kite"})] {
-            assert!(of(nothing).unwrap().is_empty());
-        }
-        assert!(of(json!({"name": "a", "kind": "Stone"})).unwrap_err().to_string().contains("Stone"));
+    match host.store.circle(key, &edges) {
+        Some(circle) => Err(Trouble::stalled("ReferenceCycle", circle.to_string()).into()),
+        None => Ok(()),
     }
 }

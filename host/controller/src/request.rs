@@ -2,14 +2,15 @@
 
 use serde_json::Value;
 use threeport_kube::{Health, Reference};
-use threeport_store::{Claim, Class, InventoryEntry, Store};
+use threeport_store::{BadReference, Claim, Class, InventoryEntry};
 use threeport_wasm::{Object, ObjectRef, Observed, Request, Resolved, ResolvedObject};
 
 use crate::carried::{Carried, ManifestState, Refusal, target_ref};
 use crate::conditions::is_ready;
-use crate::kinds::{Kind, Kinds};
+use crate::host::Host;
+use crate::kinds::Kind;
 use crate::redact::Redactor;
-use crate::references::{BadReference, extract};
+use crate::references::extract;
 use crate::trouble::Trouble;
 
 /// An object as plugins see it.
@@ -47,17 +48,16 @@ pub(crate) struct Found {
 
 /// Fetches what the object refers to, field by field. Of an object that is to go, a reference that may not be is one that leads nowhere.
 pub(crate) async fn resolve(
-    store: &Store,
-    kinds: &Kinds,
+    host: &Host,
     kind: &Kind,
     body: &Value,
-    namespace: Option<&str>,
-    redactor: &Redactor,
 ) -> Result<Result<Vec<Found>, BadReference>, threeport_store::Error> {
+    let (store, kinds, redactor) = (&host.store, &host.kinds, &host.redactor);
+    let specs = host.specs();
     let object_goes = deleting(body);
     let mut found = Vec::with_capacity(kind.references.len());
     for rule in &kind.references {
-        let references = match extract(body, rule, namespace, kinds) {
+        let references = match extract(body, rule, kinds) {
             Ok(references) => references,
             Err(_) if object_goes => Vec::new(),
             Err(bad) => return Ok(Err(bad)),
@@ -72,7 +72,7 @@ pub(crate) async fn resolve(
                 resolved.missing.push(reference.clone());
                 continue;
             };
-            let value = stored.value();
+            let value = specs.shown(&stored).await?;
             let carried = Carried::read(&store.carried(&key).await?);
             resolved.objects.push(ResolvedObject {
                 // What has no conditions (a Secret) is ready by being there.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 use threeport_kube::{Owner, WatchScope};
 use threeport_store::{Claim, InventoryEntry, lifecycle};
-use threeport_wasm::{Condition, Entry, Failure, Next, ObjectRef, Plan, Plugin};
+use threeport_wasm::{Condition, Entry, Failure, Grants, Next, ObjectRef, Plan, Plugin};
 use tracing::Instrument as _;
 
 use crate::abandon::{self, Abandoned};
@@ -22,9 +22,11 @@ use crate::host::Host;
 use crate::kinds::Kind;
 use crate::lease::Lease;
 use crate::leave;
+use crate::merged::{self, Merged};
 use crate::meters::{self, Part};
 use crate::observe::Reach;
 use crate::plan::{self, Refused};
+use crate::references;
 use crate::report::{self, Report};
 use crate::request::{self, Seen, Sight};
 use crate::scope::Scope;
@@ -73,10 +75,42 @@ pub(crate) async fn run(host: &Host, claim: &Claim, lease: &Lease, body: &Value)
             Trouble { pace: Pace::Within(host.config.resync), ..Trouble::unknown("PluginNotLoaded", message) }.into()
         );
     };
+    match merged::resolve(host, claim, &kind, body).await? {
+        Merged::Itself => reconcile(host, claim, lease, &kind, plugin, &grants, body, body).await,
+        Merged::Ends(report) => Ok(report),
+        Merged::Whole(whole, said) => {
+            let mut report = match reconcile(host, claim, lease, &kind, plugin, &grants, &whole, body).await {
+                Err(Stop::Trouble(trouble)) => Report::trouble(&trouble),
+                ended => ended?,
+            };
+            if !report.finished {
+                report.claims.push(said);
+            }
+            Ok(report)
+        }
+    }
+}
+
+/// A run for an object with its whole spec; `stored` is as its user wrote it.
+#[expect(clippy::too_many_arguments, reason = "what a run begins with")]
+async fn reconcile(
+    host: &Host,
+    claim: &Claim,
+    lease: &Lease,
+    kind: &Kind,
+    plugin: Arc<Plugin>,
+    grants: &Arc<Grants>,
+    body: &Value,
+    stored: &Value,
+) -> Result<Report, Stop> {
+    let deleting = request::deleting(body);
+    if !deleting {
+        references::keep(host, claim, kind, body, stored).await?;
+    }
     let namespace = claim.object.key.namespace.as_deref();
     let own = own_name(body);
-    let mut scope = Scope::new(&kind.plugin, &grants, namespace, own.clone());
-    let found = match request::resolve(&host.store, &host.kinds, &kind, body, namespace, &host.redactor).await? {
+    let mut scope = Scope::new(&kind.plugin, grants, namespace, own.clone());
+    let found = match request::resolve(host, kind, body).await? {
         Ok(found) => found,
         Err(bad) => return Err(Trouble::stalled("ReferenceInvalid", bad.to_string()).into()),
     };
@@ -87,7 +121,7 @@ pub(crate) async fn run(host: &Host, claim: &Claim, lease: &Lease, body: &Value)
     let wishes = Wishes::of(body)?;
     let inventory: &[InventoryEntry] = if deleting { &claim.inventory } else { &[] };
     let abandoned = Abandoned::of(host, deleting && wishes.abandon, inventory).await?;
-    let run = Run { host, claim, lease, kind: &kind, body, carried, deleting, own, wishes, abandoned };
+    let run = Run { host, claim, lease, kind, body, carried, deleting, own, wishes, abandoned };
     let mut report = run.go(plugin, &scope, found).await?;
     if report.finished {
         report.notes.extend(leave::own(host, claim, &run.own, run.abandoned.all).await?);
@@ -187,6 +221,7 @@ impl Run<'_> {
         let reader = Reader {
             store: self.host.store.clone(),
             kinds: self.host.kinds.clone(),
+            specs: self.host.specs(),
             targets: self.host.targets.clone(),
             scope: scope.clone(),
             redactor: self.host.redactor.clone(),

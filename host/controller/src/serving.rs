@@ -7,10 +7,10 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared, join_all};
 use serde_json::{Value, json};
-use threeport_store::{ListQuery, Scope, Store};
+use threeport_store::{ListQuery, ReferenceRule, Scope, Store};
 use threeport_wasm::{Grant, Grants, Plugin, Registry, Runtime};
 
-use crate::kinds::{BadDefinition, Kind, Kinds, ReferenceRule, plugins};
+use crate::kinds::{BadDefinition, Kind, Kinds, plugins};
 
 /// The plugins of this host.
 pub(crate) struct Serving {

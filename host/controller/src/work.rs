@@ -14,11 +14,12 @@ use threeport_store::{Claim, Completed, Completion, Error};
 use crate::abandon;
 use crate::events;
 use crate::host::Host;
-use crate::kinds::plugins;
+use crate::kinds::{Kind, plugins, reusables};
 use crate::lease::Lease;
 use crate::meters::{self, Outcome, Part};
 use crate::plugins::{self as plugin_objects, Install};
 use crate::report::Report;
+use crate::revisions;
 use crate::run;
 use crate::stats::add;
 use crate::trouble::{Stop, Trouble};
@@ -84,6 +85,7 @@ async fn finish(
             tracing::debug!(object = %claim.object.key, epoch = claim.epoch, failed, took = ?began.elapsed(), "run completed");
             if completed.removed {
                 host.watches.replace(&claim.object.uid, Vec::new());
+                revisions::left(host, object).await;
             }
             host.ring(completed.woken.iter());
             if completed.due_again {
@@ -105,6 +107,9 @@ async fn dispatch(
 ) -> Result<(Report, Option<Install>), Stop> {
     if claim.object.key.resource == plugins() {
         return plugin_objects::run(host, claim, object).await;
+    }
+    if claim.object.key.resource == reusables() {
+        return Ok((revisions::run(host, claim, object).await?, None));
     }
     Ok((run::run(host, claim, lease, object).await?, None))
 }
@@ -172,7 +177,19 @@ async fn follow_up(host: &Host, install: Install) {
                 return;
             }
             tracing::info!(plugin = name, digest, "serving");
-            for kind in kinds {
+            // Those that refer to one of them, too: what nobody served could not be found.
+            let refers = |other: &Arc<Kind>| {
+                let names = |kind: &Kind| {
+                    other
+                        .references
+                        .iter()
+                        .any(|rule| rule.group() == &*kind.resource.group && rule.to_kinds.contains(&kind.kind))
+                };
+                kinds.iter().any(names)
+            };
+            let mut looked: Vec<Arc<Kind>> = kinds.iter().cloned().map(Arc::new).collect();
+            looked.extend(host.kinds.all().into_iter().filter(refers).filter(|other| *other.plugin != *name));
+            for kind in looked {
                 match host.wake_all(&kind.resource).await {
                     Ok(count) => tracing::debug!(kind = kind.kind, count, "objects are planned again"),
                     // They are looked at again with the resync.
@@ -203,7 +220,6 @@ mod tests {
     use threeport_wasm::{Limits, Runtime};
 
     use crate::config::Config;
-    use crate::kinds::Kind;
     use crate::serving::Serving;
     use crate::stats::Counters;
     use crate::targets::Targets;

@@ -6,8 +6,10 @@
 
 mod blob;
 mod body;
+mod circle;
 mod config;
 mod crypt;
+pub mod definitions;
 mod demand;
 mod error;
 mod group;
@@ -15,6 +17,7 @@ mod layer;
 pub mod lifecycle;
 mod meters;
 mod queue;
+pub mod references;
 mod related;
 mod shares;
 mod sqlite;
@@ -26,10 +29,12 @@ mod watch;
 pub mod work;
 
 pub use blob::BlobWriter;
+pub use circle::Circle;
 pub use config::{Config, Key32};
 pub use error::Error;
 pub use meters::describe_meters;
 pub use queue::QueueStats;
+pub use references::{BadReference, ReferenceRule};
 pub use shares::Shares;
 pub use store::Store;
 pub use trace::{Hook as TraceHook, TraceContext, install as install_trace_hook};

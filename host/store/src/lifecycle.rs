@@ -281,7 +281,8 @@ fn desired(object: &Value, part: Part) -> Vec<(&String, &Value)> {
     fields
 }
 
-fn raise_generation(object: &mut Value) {
+/// What is desired changed.
+pub fn raise_generation(object: &mut Value) {
     let metadata = metadata(object);
     let generation = metadata.get("generation").and_then(Value::as_i64).unwrap_or(0) + 1;
     metadata.insert("generation".to_string(), generation.into());

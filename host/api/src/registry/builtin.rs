@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::kind::Kind;
 use super::{CRD_GROUP, OWN_GROUP, crd};
 
-const FILES: [(&str, &str); 18] = [
+const FILES: [(&str, &str); 20] = [
     ("namespace", include_str!("../builtin/namespace.yaml")),
     ("secret", include_str!("../builtin/secret.yaml")),
     ("configmap", include_str!("../builtin/configmap.yaml")),
@@ -26,6 +26,8 @@ const FILES: [(&str, &str); 18] = [
     ("localsubjectaccessreview", include_str!("../builtin/localsubjectaccessreview.yaml")),
     ("selfsubjectaccessreview", include_str!("../builtin/selfsubjectaccessreview.yaml")),
     ("selfsubjectrulesreview", include_str!("../builtin/selfsubjectrulesreview.yaml")),
+    ("definition", include_str!("../builtin/definition.yaml")),
+    ("definitionrevision", include_str!("../builtin/definitionrevision.yaml")),
 ];
 
 static METADATA: LazyLock<Value> = LazyLock::new(|| {

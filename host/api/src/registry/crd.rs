@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
-use threeport_store::Resource;
+use threeport_store::{ReferenceRule, Resource};
 
-use super::kind::{Column, ColumnPath, Kind, Reference, Subresource};
+use super::kind::{Column, ColumnPath, Kind, Subresource};
+use crate::definitions::extend;
 use crate::jsonpath::JsonPath;
 use crate::schema::{self, FieldError, Schema, is_dns_label, is_dns_subdomain};
 
@@ -74,7 +75,7 @@ pub(crate) fn check(definition: &Value) -> Vec<FieldError> {
 }
 
 /// The kinds that a definition serves, one for each served version.
-pub(super) fn kinds(definition: &Value) -> Result<Vec<Kind>, Vec<FieldError>> {
+pub(crate) fn kinds(definition: &Value) -> Result<Vec<Kind>, Vec<FieldError>> {
     kinds_with(definition, false)
 }
 
@@ -94,7 +95,7 @@ pub(super) fn kinds_with(definition: &Value, builtin: bool) -> Result<Vec<Kind>,
     let storage = versions.iter().find(|v| v["storage"] == true).map(|v| text(&v["name"])).unwrap_or_default();
     let annotation = |key: &str| definition.pointer("/metadata/annotations")?.get(key)?.as_str();
     let mut errors = Vec::new();
-    let references: Vec<Reference> = match annotation(REFERENCES).map(serde_json::from_str::<Vec<Reference>>) {
+    let references: Vec<ReferenceRule> = match annotation(REFERENCES).map(serde_json::from_str::<Vec<ReferenceRule>>) {
         None => Vec::new(),
         Some(Ok(references)) => references.into_iter().filter(|r| r.kind == kind).collect(),
         Some(Err(error)) => {
@@ -108,6 +109,7 @@ pub(super) fn kinds_with(definition: &Value, builtin: bool) -> Result<Vec<Kind>,
             .map_err(|error| vec![FieldError::forbidden("spec.subresources", error.to_string())])?,
         _ => Vec::new(),
     };
+    let reconciled = annotation(PLUGIN).is_some_and(|name| !name.is_empty());
     let mut kinds = Vec::new();
     for (index, version) in versions.iter().enumerate() {
         let at = format!("spec.versions[{index}]");
@@ -117,8 +119,18 @@ pub(super) fn kinds_with(definition: &Value, builtin: bool) -> Result<Vec<Kind>,
             errors.push(FieldError::required(format!("{at}.schema.openAPIV3Schema"), "schemas are required"));
             continue;
         }
-        let schema = match whole(&source, &format!("{at}.schema.openAPIV3Schema"), builtin) {
-            Ok(schema) => schema,
+        let path = format!("{at}.schema.openAPIV3Schema");
+        let defined =
+            if reconciled && !builtin && spec["scope"] == "Namespaced" { extend(&source, &path) } else { Ok(None) };
+        let compiled = defined.and_then(|defined| {
+            let (whole_source, partial) = match &defined {
+                Some(extended) => (&extended.whole, Some(whole(&extended.partial, &path, builtin)?)),
+                None => (&source, None),
+            };
+            Ok((whole(whole_source, &path, builtin)?, partial, defined))
+        });
+        let (schema, partial, defined) = match compiled {
+            Ok(compiled) => compiled,
             Err(wrong) => {
                 errors.extend(wrong);
                 continue;
@@ -144,9 +156,10 @@ pub(super) fn kinds_with(definition: &Value, builtin: bool) -> Result<Vec<Kind>,
             answered: builtin && spec["answered"] == true,
             subresources: subresources.clone(),
             schema,
-            source,
+            partial,
+            source: defined.map_or(source, |extended| extended.partial),
             columns,
-            reconciled: annotation(PLUGIN).is_some_and(|name| !name.is_empty()),
+            reconciled,
             references: references.clone(),
         });
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
-use threeport_store::Resource;
+use threeport_store::{ReferenceRule, Resource};
 
 use crate::jsonpath::JsonPath;
 use crate::schema::Schema;
@@ -42,6 +42,8 @@ pub(crate) struct Kind {
     pub subresources: Vec<Subresource>,
     /// Compiled schema with `apiVersion`, `kind` and `metadata`.
     pub schema: Schema,
+    /// The same for an object whose Definition says the rest; None for kinds whose objects take no Definition.
+    pub partial: Option<Schema>,
     /// Its source, for OpenAPI.
     pub source: Value,
     /// Table columns after the name.
@@ -49,7 +51,7 @@ pub(crate) struct Kind {
     /// A reconciler looks after its objects: they carry the cleanup finalizer and have work items.
     pub reconciled: bool,
     /// Fields that name other objects.
-    pub references: Vec<Reference>,
+    pub references: Vec<ReferenceRule>,
 }
 
 impl Kind {
@@ -120,25 +122,4 @@ pub(crate) enum ColumnPath {
     Slash(JsonPath),
     /// Names of the subjects of one kind.
     Subjects(String),
-}
-
-/// A declared reference between kinds; see `reference` in `wit/`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) struct Reference {
-    /// The kind that has the field; other kinds of the plugin have other entries.
-    pub kind: String,
-    /// Dotted path, with `[]` for the items of a list.
-    pub field: String,
-    /// apiVersion of what it points at.
-    #[serde(alias = "toApiVersion")]
-    pub to_api_version: String,
-    /// Kinds it may point at; the first is meant when the value is only a name.
-    #[serde(alias = "toKinds")]
-    pub to_kinds: Vec<String>,
-    /// Whether it may point into another namespace.
-    #[serde(default, alias = "crossNamespace")]
-    pub cross_namespace: bool,
-    /// `target`, `requires` or `uses`
-    pub role: String,
 }

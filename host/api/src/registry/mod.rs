@@ -15,9 +15,9 @@ use arc_swap::ArcSwap;
 use threeport_store::Object;
 
 pub(crate) use builtin::metadata;
-pub(crate) use crd::{PLUGIN, check as check_crd, establish};
+pub(crate) use crd::{PLUGIN, check as check_crd, establish, kinds as read_crd};
 pub(crate) use follow::follow;
-pub(crate) use kind::{Column, ColumnPath, Kind, Reference};
+pub(crate) use kind::{Column, ColumnPath, Kind};
 
 use crate::openapi::Documents;
 
@@ -192,6 +192,8 @@ mod tests {
             ("coordination.k8s.io", "v1", "leases"),
             ("rbac.authorization.k8s.io", "v1", "clusterrolebindings"),
             ("authentication.k8s.io", "v1", "tokenreviews"),
+            (OWN_GROUP, "v1", "definitions"),
+            (OWN_GROUP, "v1", "definitionrevisions"),
         ] {
             let kind = kinds.find(group, version, plural).expect(plural);
             assert!(kind.builtin, "{plural}");

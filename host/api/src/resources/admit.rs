@@ -5,10 +5,11 @@ use threeport_store::Edge;
 use threeport_store::lifecycle::Part;
 
 use super::{builtin, owners};
+use crate::definitions;
 use crate::references;
 use crate::registry::{Kind, Kinds};
 use crate::router::App;
-use crate::schema::{self, FieldError, is_dns_label, is_dns_subdomain, is_label_value, is_qualified_name};
+use crate::schema::{self, FieldError, Schema, is_dns_label, is_dns_subdomain, is_label_value, is_qualified_name};
 use crate::status::{ApiError, ApiResult};
 
 /// What is done about unknown fields.
@@ -77,23 +78,29 @@ pub(super) fn complete(kind: &Kind, mode: FieldValidation, body: &mut Value) -> 
             messages.join(", ")
         )));
     }
+    let partial = definitions::is_partial(kind, body);
+    let spec = partial.then(|| body["spec"].take());
     schema::drop_nulls(&kind.schema, body);
     schema::apply_defaults(&kind.schema, body);
+    if let Some(spec) = spec {
+        body["spec"] = spec;
+    }
     builtin::fold(kind, body);
     Ok(if mode == FieldValidation::Warn { messages } else { Vec::new() })
 }
 
-/// Validates an object as it would be stored; answers its references.
-pub(super) async fn validate(
+/// Judges an object as it would be stored, by a schema of its kind; answers its references and what is wrong with it.
+pub(crate) async fn judge(
     app: &App,
     kinds: &Kinds,
     kind: &Kind,
+    schema: &Schema,
     body: &Value,
     old: Option<&Value>,
     part: Part,
-) -> ApiResult<Vec<Edge>> {
+) -> ApiResult<(Vec<Edge>, Vec<FieldError>)> {
     let mut errors = Vec::new();
-    schema::validate(&kind.schema, body, old, "", &mut errors);
+    schema::validate(schema, body, old, "", &mut errors);
     match part {
         // What the other half says is not this client's fault.
         Part::Status => errors.retain(|e| e.field.starts_with("status")),
@@ -112,14 +119,19 @@ pub(super) async fn validate(
             errors.extend(builtin::check(app, kind, body, old).await?);
         }
     }
-    if errors.is_empty() {
-        return Ok(edges);
-    }
     if kind.is_builtin("", "secrets") {
         errors.iter_mut().for_each(conceal);
     }
+    Ok((edges, errors))
+}
+
+/// 422 if something is wrong.
+pub(crate) fn refuse(kind: &Kind, body: &Value, errors: &[FieldError]) -> ApiResult<()> {
+    if errors.is_empty() {
+        return Ok(());
+    }
     let name = body.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    Err(ApiError::invalid(&kind.resource.group, &kind.kind, name, &errors))
+    Err(ApiError::invalid(&kind.resource.group, &kind.kind, name, errors))
 }
 
 /// What is wrong with a Secret, without what it holds: answers end up in logs and terminals.

@@ -10,6 +10,7 @@ use threeport_store::{Error, Key, Op, Precondition, lifecycle};
 
 use crate::auth::{ACCOUNT_NAME, TOKEN_TYPE};
 use crate::clock;
+use crate::definitions;
 use crate::registry::{self, CRD_GROUP, CRD_PLURAL, Kind, OWN_GROUP};
 use crate::router::App;
 use crate::schema::FieldError;
@@ -103,6 +104,8 @@ pub(super) async fn check(app: &App, kind: &Kind, body: &Value, old: Option<&Val
             let detail = "no component with this digest has been uploaded: push it with `threeport plugin push FILE`, or POST its bytes to /blobs";
             errors.push(FieldError::invalid("spec.component", &digest.into(), detail));
         }
+    } else if kind.is_builtin(OWN_GROUP, "definitions") || kind.is_builtin(OWN_GROUP, "definitionrevisions") {
+        errors.extend(definitions::check(app, kind, body, old));
     } else if kind.is_builtin("", "events") {
         let about = body.pointer("/involvedObject/namespace").and_then(Value::as_str).unwrap_or_default();
         let own = body.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();

@@ -31,6 +31,7 @@ use crate::status::{ApiError, ApiResult, json_response};
 use crate::table::{self, Include};
 
 pub(crate) use admit::SUBDOMAIN;
+pub(crate) use admit::{judge, refuse};
 pub(crate) use builtin::prepare_store;
 pub(crate) use delete::{delete, delete_collection};
 pub(crate) use read::{get, list};

@@ -8,11 +8,12 @@ use axum::response::Response;
 use jiff::Timestamp;
 use serde_json::Value;
 use threeport_store::lifecycle::{self, FINALIZER, Part};
-use threeport_store::{Class, Edge, Key, Object, Op, Precondition};
+use threeport_store::{Class, Key, Object, Op, Precondition};
 
 use super::options::{Options, Write};
 use super::{about, admit, answer, apply, builtin, existing, key, key_of, managers, place, ring_dependants};
 use crate::accept;
+use crate::definitions;
 use crate::managed::Entries;
 use crate::patch::Patch;
 use crate::registry::{CRD_GROUP, CRD_PLURAL, Kind};
@@ -51,7 +52,7 @@ pub(super) async fn add(
     let kind = &call.kind;
     admit::identify(kind, call.namespace.as_deref(), call.name.as_deref(), &mut body)?;
     generate_name(&mut body);
-    let warnings = admit::complete(kind, options.validation, &mut body)?;
+    let mut warnings = admit::complete(kind, options.validation, &mut body)?;
     if body["metadata"]["resourceVersion"].as_str().is_some_and(|v| !v.is_empty()) {
         return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
     }
@@ -61,7 +62,8 @@ pub(super) async fn add(
     if kind.reconciled {
         add_finalizer(&mut body);
     }
-    let edges = admit::validate(app, &app.registry.kinds(), kind, &body, None, whole_or_main(kind)).await?;
+    let admitted = definitions::admit(app, &app.registry.kinds(), kind, &mut body, None, whole_or_main(kind)).await?;
+    warnings.extend(admitted.warnings);
     app.auth.rbac().check_grant(&call.user, kind, call.namespace.as_deref(), &body, None)?;
     builtin::host_status(kind, &mut body);
     managers::set(&mut body, managed);
@@ -78,8 +80,8 @@ pub(super) async fn add(
         return answer(call, StatusCode::CREATED, &Bytes::from(body.to_string()), &warnings);
     }
     let wake = kind.reconciled.then_some(Class::User);
-    let edges = (!kind.references.is_empty()).then_some(edges);
-    let stored = put(app, kind, Op::Put { key, body, precondition: Precondition::Absent, edges, wake }).await?;
+    let op = Op::Put { key, body, precondition: Precondition::Absent, edges: admitted.edges, wake };
+    let stored = put(app, kind, op).await?;
     Ok(about(answer(call, StatusCode::CREATED, &stored.body, &warnings)?, &stored.key.name))
 }
 
@@ -170,7 +172,7 @@ pub(super) async fn replace(
     let kind = &call.kind;
     admit::identify(kind, call.namespace.as_deref(), call.name.as_deref(), &mut body)?;
     expect_version(kind, &stored, &body)?;
-    let warnings = admit::complete(kind, options.validation, &mut body)?;
+    let mut warnings = admit::complete(kind, options.validation, &mut body)?;
     let part = part_of(call);
     let mut body = lifecycle::update(&old, body, part);
     builtin::keep(kind, &old, &mut body);
@@ -179,7 +181,8 @@ pub(super) async fn replace(
     if kind.reconciled && !deleting {
         add_finalizer(&mut body);
     }
-    let edges = admit::validate(app, &app.registry.kinds(), kind, &body, Some(&old), part).await?;
+    let admitted = definitions::admit(app, &app.registry.kinds(), kind, &mut body, Some(&old), part).await?;
+    warnings.extend(admitted.warnings);
     app.auth.rbac().check_grant(&call.user, kind, call.namespace.as_deref(), &body, Some(&old))?;
     if kind.is_builtin(CRD_GROUP, CRD_PLURAL) && part == Part::Main {
         builtin::host_status(kind, &mut body);
@@ -199,21 +202,22 @@ pub(super) async fn replace(
         remove(app, kind, stored.key, precondition).await?;
         return answer(call, StatusCode::OK, &Bytes::from(body.to_string()), &warnings);
     }
-    let edges: Option<Vec<Edge>> = (part != Part::Status && !kind.references.is_empty()).then_some(edges);
-    let stored = put(app, kind, Op::Put { key: stored.key, body, precondition, edges, wake }).await?;
+    let stored = put(app, kind, Op::Put { key: stored.key, body, precondition, edges: admitted.edges, wake }).await?;
     answer(call, StatusCode::OK, &stored.body, &warnings)
 }
 
 /// Writes one object, rings, and serves it at once if it defines a kind.
 pub(super) async fn put(app: &Arc<App>, kind: &Kind, op: Op) -> ApiResult<Object> {
-    let (woken, name) = match &op {
-        Op::Put { wake, key, .. } => (wake.is_some(), key.name.clone()),
-        _ => (false, "".into()),
+    let (woken, key) = match &op {
+        Op::Put { wake, key, .. } => (wake.is_some(), key.clone()),
+        _ => return Err(ApiError::internal("put writes nothing else")),
     };
+    let used = definitions::used_by(app, &key).await;
     let mut ops = place::room(kind, &op);
-    ops.push(op);
-    let stored = app.store.write(ops).await.map_err(|error| place::no_room(kind, &name, error))?.pop();
-    let stored = stored.ok_or_else(|| ApiError::internal("the store gave no object back"))?;
+    ops.extend(definitions::with_revision(app, kind, op).await?);
+    let stored = app.store.write(ops).await.map_err(|error| place::no_room(kind, &key.name, error))?;
+    let stored = stored.into_iter().next().ok_or_else(|| ApiError::internal("the store gave no object back"))?;
+    definitions::tell(app, &stored.key, &used).await;
     if woken {
         app.ring(&stored.uid);
     }
@@ -227,6 +231,7 @@ pub(super) async fn put(app: &Arc<App>, kind: &Kind, op: Op) -> ApiResult<Object
 
 /// Removes one object, rings for those that refer to it, and stops serving it if it defines a kind.
 pub(super) async fn remove(app: &Arc<App>, kind: &Kind, key: Key, precondition: Precondition) -> ApiResult<Object> {
+    let used = definitions::used_by(app, &key).await;
     let op = Op::Remove { key: key.clone(), precondition };
     let removed =
         app.store.write(vec![op]).await?.pop().ok_or_else(|| ApiError::internal("the store gave no object back"))?;
@@ -234,6 +239,7 @@ pub(super) async fn remove(app: &Arc<App>, kind: &Kind, key: Key, precondition: 
         app.registry.remove(&key.name, removed.resource_version);
     }
     app.auth.rbac().removed(&key, removed.resource_version);
+    definitions::tell(app, &key, &used).await;
     ring_dependants(app, &key).await;
     Ok(removed)
 }

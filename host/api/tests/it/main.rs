@@ -9,5 +9,6 @@ mod kubectl;
 mod namespaces;
 mod objects;
 mod reconciled;
+mod reusable;
 mod rights;
 mod watches;

@@ -1,0 +1,11 @@
+//! Definitions, as writes meet them: objects that use one are judged by their whole spec, and a change of one makes a revision.
+
+mod objects;
+mod revisions;
+mod schema;
+mod specs;
+
+pub(crate) use objects::{admit, is_partial};
+pub(crate) use revisions::{check, tell, used_by, with_revision};
+pub(crate) use schema::extend;
+pub use specs::Specs;
