@@ -170,6 +170,19 @@ async fn objects_are_applied_followed_and_deleted() -> Result<()> {
     follower.kill()?;
     follower.wait()?;
 
+    // What another set is not taken over, unless that is asked for; what the file no longer says goes.
+    let theirs = NOTES.replace("text: hello", "text: theirs");
+    server.kubectl()?.output(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(&theirs))?;
+    let refused = threeport(&server, &["apply", "-f", text(&file)?])?;
+    let (_, err, code) = said(&refused);
+    ensure!(
+        code == Some(1) && err.contains(".spec.text: conflict with \"kubectl\"") && err.contains("--force-conflicts"),
+        "{err}"
+    );
+    std::fs::write(&file, NOTES.replace("text: hello", "text: ours").replace("data: {a: '1'}", "data: {b: '1'}"))?;
+    server.threeport(&["apply", "-f", text(&file)?, "--force-conflicts"])?;
+    ensure!(server.threeport(&["get", "note/one", "-o", "jsonpath={.spec.text}"])? == "ours");
+
     let deleted = threeport(&server, &["delete", "-f", text(&file)?])?;
     let (out, err, code) = said(&deleted);
     ensure!(code == Some(0) && err.lines().all(|line| line.contains(": being deleted")), "{deleted:?}");

@@ -1,5 +1,6 @@
 //! The system tests: one binary, run by `tests/run`.
 
+mod author;
 mod clients;
 mod commands;
 mod compare;

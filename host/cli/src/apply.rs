@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use serde_json::Value;
-use threeport_kube::kube;
 
 use crate::Connection;
 use crate::connect::{Server, optional, query, server};
@@ -192,21 +191,8 @@ impl Apply {
             ("force", force),
         ];
         let target = format!("{path}{}", query(&parameters));
-        let mut after = server.send("PATCH", &target, "application/apply-patch+yaml", &object).await;
-        if matches!(&after, Err(kube::Error::Api(status)) if status.code == 415) {
-            // A server that does not do server-side apply: made, or merged into what is there.
-            let parameters = query(&parameters[..3]);
-            after = match &before {
-                None => {
-                    let path = format!("{}{parameters}", kind.collection(namespace.as_deref()));
-                    server.send("POST", &path, "application/json", &object).await
-                }
-                Some(_) => {
-                    server.send("PATCH", &format!("{path}{parameters}"), "application/merge-patch+json", &object).await
-                }
-            };
-        }
-        let after = after.map_err(anyhow::Error::from).map_err(|error| conflicts(error).unwrap_or_else(|error| error));
+        let after = server.send("PATCH", &target, "application/apply-patch+yaml", &object).await;
+        let after = after.map_err(|error| conflicts(error.into()));
         let after = after.with_context(|| format!("error when applying {:?}", document.source))?;
         Ok((kind, before, after))
     }
@@ -224,17 +210,17 @@ async fn defines(server: &Server, document: &Document) -> Result<bool> {
 }
 
 /// Fields that somebody else owns: named with the way out.
-fn conflicts(error: anyhow::Error) -> Result<anyhow::Error, anyhow::Error> {
+fn conflicts(error: anyhow::Error) -> anyhow::Error {
     let causes = failure::status(&error)
         .filter(|status| status.code == 409)
         .and_then(|status| status.details.as_ref())
         .map(|details| &details.causes)
         .filter(|causes| causes.iter().any(|cause| cause.reason == "FieldManagerConflict"));
-    let Some(causes) = causes else { return Err(error) };
+    let Some(causes) = causes else { return error };
     let listed: String = causes.iter().map(|cause| format!("\n  {}: {}", cause.field, cause.message)).collect();
-    Ok(anyhow::anyhow!(
+    anyhow::anyhow!(
         "Apply failed with {} conflict{}:{listed}\nto take these fields over, add --force-conflicts; to leave them to who has them, take them out of the file",
         causes.len(),
         if causes.len() == 1 { "" } else { "s" },
-    ))
+    )
 }
