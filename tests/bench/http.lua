@@ -18,12 +18,13 @@ end
 
 -- The request of one widget, in the two parts around its name.
 function around()
-  local whole = text("POST", widgets, widget("NNNNNNNNNNNNNNNNNNNN"), "application/json")
-  local first, last = whole:find("NNNNNNNNNNNNNNNNNNNN", 1, true)
+  local place = string.rep("N", #name("", 0, 0))
+  local whole = text("POST", widgets, widget(place), "application/json")
+  local first, last = whole:find(place, 1, true)
   return whole:sub(1, first - 1), whole:sub(last + 1)
 end
 
--- Of 20 characters.
+-- Always of one length.
 function name(run, thread, n)
   return string.format("w-%6s-%d-%010d", run, thread, n)
 end

@@ -25,8 +25,10 @@ def wrk(side, scratch, script, connections, seconds, **environment):
     threads = 2 if connections >= 2 else 1
     command = ["wrk", "--latency", "-t", str(threads), "-c", str(connections), "-d", f"{seconds}s", "--timeout", "10s", "-s", str(whole), side.url.geturl()]
     environment = {**os.environ, "TOKEN": side.token, **environment}
-    out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
-    line = next(line for line in out.splitlines() if line.startswith("FIGURE "))
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    line = next((line for line in done.stdout.splitlines() if line.startswith("FIGURE ")), None)
+    if line is None:
+        raise SystemExit(f"wrk {script}: {done.stdout}{done.stderr}")
     rate, p50, p99, bad = line.split()[1:]
     return Figure(float(rate), float(p50), float(p99), int(bad))
 

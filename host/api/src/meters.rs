@@ -1,10 +1,15 @@
 //! What this crate counts, under Kubernetes' own names where the meaning is the same. Labels are bounded: kinds that are served, never names.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::http::{Method, StatusCode};
-use metrics::{Gauge, Label, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, Label, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
+};
 
 use crate::registry::Kind;
 
@@ -78,12 +83,57 @@ impl Meter {
 
     /// The answer is on its way.
     pub(crate) fn finish(self, code: StatusCode) {
-        let mut labels = labels(self.kind.as_deref(), self.verb, self.scope, self.subresource);
-        if self.verb != "WATCH" {
-            histogram!(DURATION, labels.clone()).record(self.began.elapsed());
-        }
+        let took = self.began.elapsed();
+        let of = Of {
+            kind: self.kind.as_ref().map_or(0, |kind| Arc::as_ptr(kind) as usize),
+            code: code.as_u16(),
+            verb: self.verb,
+            scope: self.scope,
+            subresource: self.subresource,
+        };
+        HELD.with_borrow_mut(|held| {
+            if held.len() >= MOST_HELD && !held.contains_key(&of) {
+                held.clear();
+            }
+            let held = held.entry(of).or_insert_with(|| Held::find(&self, code));
+            if self.verb != "WATCH" {
+                held.duration.record(took);
+            }
+            held.count.increment(1);
+        });
+    }
+}
+
+/// What a request was, as far as meters tell requests apart. The kind by its address: [`Held`] keeps it where it is.
+#[derive(PartialEq, Eq, Hash)]
+struct Of {
+    kind: usize,
+    code: u16,
+    verb: &'static str,
+    scope: &'static str,
+    subresource: &'static str,
+}
+
+/// Meters that were found before: finding them by their labels takes longer than all the rest.
+struct Held {
+    _kind: Option<Arc<Kind>>,
+    duration: Histogram,
+    count: Counter,
+}
+
+/// A thread holds so many; then it begins anew, so that kinds that are gone are let go of.
+const MOST_HELD: usize = 512;
+
+thread_local! {
+    static HELD: RefCell<HashMap<Of, Held>> = RefCell::default();
+}
+
+impl Held {
+    fn find(meter: &Meter, code: StatusCode) -> Self {
+        let mut labels = labels(meter.kind.as_deref(), meter.verb, meter.scope, meter.subresource);
+        let duration = histogram!(DURATION, labels.clone());
         labels.push(Label::new("code", code.as_str().to_owned()));
-        counter!(REQUESTS, labels).increment(1);
+        Self { _kind: meter.kind.clone(), duration, count: counter!(REQUESTS, labels) }
     }
 }
 

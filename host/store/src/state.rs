@@ -60,6 +60,8 @@ pub(crate) struct State {
     /// Changes up to this one are no longer in the log.
     pub(crate) compacted: u64,
     objects: HashMap<Resource, BTreeMap<Slot, Entry>>,
+    /// How many of them each namespace has: counting them with every page would cost more than the page.
+    sizes: HashMap<Resource, HashMap<Option<Arc<str>>, usize>>,
     uids: HashMap<Arc<str>, Key>,
     keys: HashMap<i64, Key>,
     edges: HashMap<i64, Vec<Edge>>,
@@ -193,13 +195,32 @@ impl State {
         let key = entry.object.key.clone();
         self.uids.insert(entry.object.uid.clone(), key.clone());
         self.keys.insert(entry.id, key.clone());
-        self.objects.entry(key.resource.clone()).or_default().insert(slot(&key), entry);
+        if self.objects.entry(key.resource.clone()).or_default().insert(slot(&key), entry).is_none() {
+            *self.sizes.entry(key.resource).or_default().entry(key.namespace).or_default() += 1;
+        }
+    }
+
+    /// How many objects a scope has.
+    fn size(&self, scope: &Scope) -> usize {
+        let Some(sizes) = self.sizes.get(&scope.resource) else { return 0 };
+        match &scope.namespace {
+            None => sizes.values().sum(),
+            namespace => sizes.get(namespace).copied().unwrap_or(0),
+        }
     }
 
     pub(crate) fn remove(&mut self, key: &Key) {
         let Some(entry) = self.objects.get_mut(&key.resource).and_then(|slots| slots.remove(&slot(key))) else {
             return;
         };
+        if let Some(sizes) = self.sizes.get_mut(&key.resource)
+            && let Some(size) = sizes.get_mut(&key.namespace)
+        {
+            *size -= 1;
+            if *size == 0 {
+                sizes.remove(&key.namespace);
+            }
+        }
         self.uids.remove(&entry.object.uid);
         self.set_edges(entry.id, Vec::new());
         self.set_owners(entry.id, Vec::new());
@@ -268,11 +289,11 @@ impl State {
         let empty = BTreeMap::new();
         let slots = self.objects.get(&query.scope.resource).unwrap_or(&empty);
         if undo.is_empty() {
-            let first = start == Bound::Unbounded;
+            let first = query.after.is_none();
             let mut now = slots.range((start, Bound::Unbounded)).take_while(|(slot, _)| inside(slot));
             let limit = query.limit.unwrap_or(usize::MAX);
             let items: Vec<_> = now.by_ref().take(limit).map(|(_, entry)| entry.object.clone()).collect();
-            let remaining = if first { slots.len() - items.len() } else { now.count() };
+            let remaining = if first { self.size(&query.scope) - items.len() } else { now.count() };
             return List { items, resource_version: at, remaining };
         }
         let mut now = slots.range((start.clone(), Bound::Unbounded)).take_while(|(slot, _)| inside(slot)).peekable();

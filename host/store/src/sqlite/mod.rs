@@ -1,6 +1,7 @@
 //! The embedded engine: SQLite through sqlx, one writer, everything of now in memory.
 
 mod blobs;
+mod checkpoint;
 mod claims;
 mod load;
 mod log;
@@ -14,6 +15,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
+use checkpoint::Checkpoints;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, SqliteConnection, SqlitePool};
 use tokio::sync::{mpsc, watch};
@@ -72,8 +74,9 @@ impl Engine {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10))
-            .pragma("wal_autocheckpoint", "4000")
-            .pragma("cache_size", "-16000")
+            .pragma("wal_autocheckpoint", checkpoint::WRITER_PAGES)
+            // What is read stands in memory already; pages are cached by the system as well.
+            .pragma("cache_size", "-4000")
             .disable_statement_logging();
         let named = |error: Error| match error {
             Error::Database(why) => damaged(&config.path, why),
@@ -99,6 +102,7 @@ impl Engine {
             .await
             .map_err(failed)?;
         let queue = load::queue(load::work(&mut conn).await.map_err(named)?, &state);
+        let beside = options.connect().await.map_err(failed).map_err(named)?;
         let readers = SqlitePoolOptions::new().max_connections(4).min_connections(1).test_before_acquire(false);
         let readers = readers.connect_with(options.read_only(true).create_if_missing(false)).await.map_err(failed)?;
         let engine = Arc::new(Self {
@@ -112,6 +116,7 @@ impl Engine {
         });
         let (sender, requests) = mpsc::channel(WAITING);
         let writer = Writer {
+            checkpoints: Checkpoints::start(beside, engine.versions()),
             engine: engine.clone(),
             conn,
             requests,

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
+use super::checkpoint::Checkpoints;
 use super::rows::{self, Sealing};
 use super::{Engine, load};
 use crate::blob::BlobWrite;
@@ -91,6 +92,7 @@ pub(super) struct Writer {
     pub(super) next_id: i64,
     /// The work items in memory are not those on disk: read them before anything else.
     pub(super) stale: bool,
+    pub(super) checkpoints: Checkpoints,
     /// Held as long as the database is open.
     pub(super) lock: File,
 }
@@ -116,6 +118,7 @@ impl Writer {
             self.serve(group).await;
         }
         self.engine.readers.close().await;
+        self.checkpoints.close().await;
         // Watches look up and see that it is over.
         self.engine.version.send_modify(|_| ());
         self.engine.suspected.send_replace(());
