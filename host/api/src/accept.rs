@@ -1,6 +1,8 @@
 //! Content negotiation: what the client sends, and what it wants back.
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::body::HttpBody as _;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use serde_json::Value;
 
 use crate::status::{ApiError, ApiResult};
@@ -27,8 +29,11 @@ pub(crate) fn output(headers: &HeaderMap) -> ApiResult<Output> {
     }
     for range in accept.split(',') {
         let mut parts = range.split(';').map(str::trim);
-        if !matches!(parts.next(), Some("application/json" | "*/*" | "application/*")) {
-            continue;
+        match parts.next() {
+            Some("application/json" | "*/*" | "application/*") => {}
+            // Written as YAML when the answer is there; see `yaml`.
+            Some("application/yaml") => return Ok(Output::Json),
+            _ => continue,
         }
         let (mut kind, mut version, mut group) = (None, None, None);
         for part in parts {
@@ -51,9 +56,37 @@ pub(crate) fn output(headers: &HeaderMap) -> ApiResult<Output> {
     Err(ApiError::new(
         StatusCode::NOT_ACCEPTABLE,
         "NotAcceptable",
-        "only the following media types are accepted: application/json, application/json;as=Table;v=v1;g=meta.k8s.io, \
-         application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io",
+        "only the following media types are accepted: application/json, application/yaml",
     ))
+}
+
+/// Whether the client wants YAML rather than JSON.
+pub(crate) fn yaml(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let known = |range: &str| match range.split(';').next().unwrap_or_default().trim() {
+        "application/yaml" => Some(true),
+        "application/json" | "application/*" | "*/*" => Some(false),
+        _ => None,
+    };
+    accept.contains("yaml") && accept.split(',').find_map(known) == Some(true)
+}
+
+/// A JSON answer as YAML; anything else as it is.
+pub(crate) async fn to_yaml(response: Response) -> Response {
+    let json = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/json");
+    let stream = response.body().size_hint().exact().is_none();
+    if !json || stream {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let read = axum::body::to_bytes(body, usize::MAX).await.ok();
+    let value = read.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    let Some(text) = value.and_then(|value| serde_yaml_ng::to_string(&value).ok()) else {
+        return ApiError::internal("the answer cannot be written as YAML").into_response();
+    };
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/yaml"));
+    Response::from_parts(parts, text.into())
 }
 
 /// The media type of the body, without parameters.
@@ -64,21 +97,36 @@ pub(crate) fn content_type(headers: &HeaderMap) -> String {
 
 /// Decodes an object: JSON, YAML, or the protobuf of a core kind.
 pub(crate) fn decode(content_type: &str, body: &[u8]) -> ApiResult<Value> {
+    Ok(decode_strictly(content_type, body)?.0)
+}
+
+/// The same; answers besides the fields that the body names twice.
+pub(crate) fn decode_strictly(content_type: &str, body: &[u8]) -> ApiResult<(Value, Vec<String>)> {
+    let mut twice = Vec::new();
     let value: Value = match content_type {
-        "application/json" | "text/json" => serde_json::from_slice(body)
-            .map_err(|e| ApiError::bad_request(format!("the body of the request cannot be read as JSON: {e}")))?,
+        "application/json" | "text/json" => {
+            let (value, found) = crate::strict::read(body)
+                .map_err(|e| ApiError::bad_request(format!("the body of the request cannot be read as JSON: {e}")))?;
+            twice = found;
+            value
+        }
         "application/yaml" | "text/yaml" | "application/x-yaml" => serde_yaml_ng::from_slice(body)
             .map_err(|e| ApiError::bad_request(format!("the body of the request cannot be read as YAML: {e}")))?,
         "application/vnd.kubernetes.protobuf" => {
             crate::protobuf::decode(body).map_err(ApiError::unsupported_media_type)?
         }
-        other => {
-            return Err(ApiError::unsupported_media_type(format!(
-                "the body of the request was in an unknown format ({other}) - accepted media types include: application/json, application/yaml"
-            )));
+        _ => {
+            return Err(ApiError::unsupported_media_type(
+                "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, \
+                 application/vnd.kubernetes.protobuf",
+            ));
         }
     };
-    if value.is_object() { Ok(value) } else { Err(ApiError::bad_request("the body of the request must be an object")) }
+    if value.is_object() {
+        Ok((value, twice))
+    } else {
+        Err(ApiError::bad_request("the body of the request must be an object"))
+    }
 }
 
 #[cfg(test)]

@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 /// A parsed path.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct JsonPath {
     steps: Vec<Step>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Step {
     Field(String),
     Index(i64),

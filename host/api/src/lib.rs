@@ -29,6 +29,7 @@ mod seen;
 mod selector;
 mod serve;
 mod status;
+mod strict;
 mod table;
 
 use std::net::SocketAddr;

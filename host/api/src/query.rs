@@ -1,27 +1,48 @@
 //! Paths and query parameters, percent-decoded.
 
+use axum::http::Method;
+
+use crate::schema::{ErrorKind, FieldError};
 use crate::status::{ApiError, ApiResult};
 
 /// The query parameters of a request. Parameters that are not known are ignored, as in Kubernetes.
 #[derive(Debug, Default)]
-pub(crate) struct Query(Vec<(String, String)>);
+pub(crate) struct Query {
+    pairs: Vec<(String, String)>,
+    /// The kind that they are fields of: errors name it.
+    options: &'static str,
+}
 
 impl Query {
     pub(crate) fn parse(text: Option<&str>) -> Self {
         let pairs = text.unwrap_or_default().split('&').filter(|p| !p.is_empty());
-        Self(
-            pairs
-                .map(|pair| {
-                    let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    (decode(key, true), decode(value, true))
-                })
-                .collect(),
-        )
+        let pairs = pairs.map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(key, true), decode(value, true))
+        });
+        Self { pairs: pairs.collect(), options: "ListOptions" }
+    }
+
+    /// Those of a request with this method.
+    pub(crate) fn of(method: &Method, text: Option<&str>) -> Self {
+        let options = match *method {
+            Method::POST => "CreateOptions",
+            Method::PUT => "UpdateOptions",
+            Method::PATCH => "PatchOptions",
+            Method::DELETE => "DeleteOptions",
+            _ => "ListOptions",
+        };
+        Self { options, ..Self::parse(text) }
+    }
+
+    /// 422 for a parameter that cannot be.
+    pub(crate) fn invalid(&self, errors: &[FieldError]) -> ApiError {
+        ApiError::invalid_options(self.options, errors)
     }
 
     /// A parameter, unless it is absent or empty.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
+        self.pairs.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str()).filter(|v| !v.is_empty())
     }
 
     /// A flag: `true`, `1`.
@@ -46,7 +67,7 @@ impl Query {
             .map(|v| {
                 v.parse().map_err(|_| {
                     ApiError::bad_request(format!(
-                        "invalid resource version {v:?}: must be a number that this server gave"
+                        "invalid resource version: {key}: Invalid value: {v:?}: strconv.ParseUint: parsing {v:?}: invalid syntax"
                     ))
                 })
             })
@@ -59,7 +80,9 @@ impl Query {
             None => Ok(false),
             Some("All") => Ok(true),
             Some(other) => {
-                Err(ApiError::bad_request(format!("dryRun: Unsupported value: {other:?}: supported values: \"All\"")))
+                let detail = "supported values: \"All\"";
+                let given = Some(vec![other].into());
+                Err(self.invalid(&[FieldError::new(ErrorKind::NotSupported, "dryRun", given, detail)]))
             }
         }
     }

@@ -74,6 +74,8 @@ pub(crate) struct Call {
     pub name: Option<String>,
     /// Of the `status` subresource.
     pub status: bool,
+    /// Of the `scale` subresource.
+    pub scale: bool,
     pub query: Query,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -86,6 +88,7 @@ pub(crate) async fn dispatch(State(app): State<Arc<App>>, request: Request) -> R
     let mut trail = Trail::start(request.method(), request.uri().path());
     async move {
         let mut meter = Meter::start(request.method());
+        let yaml = crate::accept::yaml(request.headers());
         let mut response = match route(&app, request, &mut meter, &mut trail).await {
             Ok(response) => response,
             Err(error) => {
@@ -99,7 +102,7 @@ pub(crate) async fn dispatch(State(app): State<Arc<App>>, request: Request) -> R
         if let Some(trail) = trail {
             trail.finish(response.status(), response.extensions().get::<Named>());
         }
-        response
+        if yaml { crate::accept::to_yaml(response).await } else { response }
     }
     .instrument(span)
     .await
@@ -123,7 +126,7 @@ async fn route(app: &Arc<App>, request: Request, meter: &mut Meter, trail: &mut 
     }
     let segments = segments(path);
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    let query = Query::parse(parts.uri.query());
+    let query = Query::of(&parts.method, parts.uri.query());
     let identity = app.auth.identify(&app.store, &parts.headers).await?;
     tracing::Span::current().record("user", identity.user.name.as_str());
     if let Some(trail) = trail {
@@ -134,8 +137,8 @@ async fn route(app: &Arc<App>, request: Request, meter: &mut Meter, trail: &mut 
     app.auth.require(&user, &parts.method, &segments, &query)?;
     let kinds = app.registry.kinds();
     match segments.as_slice() {
-        ["api"] => get(discovery::core_versions(app.address)),
-        ["apis"] => get(discovery::groups(&kinds)),
+        ["api"] => get(discovery::core_versions(&kinds, &parts.uri, &parts.headers)),
+        ["apis"] => get(discovery::groups(&kinds, &parts.headers)),
         ["apis", group] => get(discovery::group(&kinds, group)?),
         ["api", version] => get(discovery::resources(&kinds, "", version)?),
         ["apis", group, version] => get(discovery::resources(&kinds, group, version)?),
@@ -166,33 +169,41 @@ async fn route(app: &Arc<App>, request: Request, meter: &mut Meter, trail: &mut 
                 let key = resources::key_of(&kind, namespace, name);
                 return insight::show(app, view, &key).await;
             }
-            let status = match subresource {
-                None => false,
-                Some("status") if kind.has_status => true,
-                Some(name) if kind.subresources.iter().any(|s| s.name == name) => false,
-                Some(_) => return Err(ApiError::no_such_path()),
+            let (status, scale) = match subresource {
+                None => (false, false),
+                Some("status") if kind.has_status => (true, false),
+                Some("scale") if kind.scale.is_some() => (false, true),
+                Some(name) if kind.subresources.iter().any(|s| s.name == name) => (false, false),
+                Some(_) => return Err(ApiError::not_found(&kind.resource, name.unwrap_or_default())),
             };
-            meter.objects(&kind, namespace.is_some(), name.is_some(), query.flag("watch"), status.then_some("status"));
+            let part = if status { Some("status") } else { scale.then_some("scale") };
+            meter.objects(&kind, namespace.is_some(), name.is_some(), query.flag("watch"), part);
             if parts.method == Method::PATCH
                 && crate::accept::content_type(&parts.headers).starts_with("application/apply-patch")
             {
                 meter.applies();
             }
-            let own = subresource.filter(|_| !status).map(str::to_owned);
+            let own = subresource.filter(|_| !status && !scale).map(str::to_owned);
             let call = Call {
                 user,
                 kind,
                 namespace: namespace.map(str::to_owned),
                 name: name.map(str::to_owned),
                 status,
+                scale,
                 query,
                 body: read(body, BODY_LIMIT).await?,
                 headers: parts.headers,
             };
-            match own {
-                Some(subresource) => subordinate(app, &parts.method, call, &subresource).await,
-                None => verb(app, &parts.method, call).await,
+            let kind = call.kind.clone();
+            let mut response = match own {
+                Some(subresource) => subordinate(app, &parts.method, call, &subresource).await?,
+                None => verb(app, &parts.method, call).await?,
+            };
+            if let Some(warning) = &kind.deprecation {
+                resources::warn(&mut response, warning);
             }
+            Ok(response)
         }
     }
 }
@@ -203,6 +214,9 @@ async fn verb(app: &Arc<App>, method: &Method, call: Call) -> ApiResult<Response
     if call.kind.answered {
         let asked = method == Method::POST && call.name.is_none();
         return if asked { auth::review(app, &call).await } else { refused() };
+    }
+    if call.scale {
+        return resources::scale(app, method, call).await;
     }
     match (method.as_str(), call.name.is_some()) {
         ("GET", false) if call.query.flag("watch") => resources::watch(app, call).await,

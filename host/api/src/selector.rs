@@ -7,11 +7,12 @@ use serde::Deserialize;
 use serde_json::Value;
 use threeport_store::Object;
 
+use crate::jsonpath::JsonPath;
 use crate::registry::Kind;
 use crate::status::{ApiError, ApiResult};
 
 /// Selects objects by labels and fields.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub(crate) struct Filter {
     labels: Vec<Requirement>,
     fields: Vec<FieldRequirement>,
@@ -37,27 +38,15 @@ enum Test {
     Below(i64),
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 struct FieldRequirement {
-    pointer: String,
+    /// Where the value is; the first place that has one counts.
+    paths: Vec<JsonPath>,
+    /// By name or namespace: decided without reading the object.
+    by_key: bool,
     equal: bool,
     value: String,
 }
-
-/// Fields that an Event can be selected by, as `kubectl describe` does.
-const EVENT_FIELDS: [&str; 11] = [
-    "involvedObject.kind",
-    "involvedObject.namespace",
-    "involvedObject.name",
-    "involvedObject.uid",
-    "involvedObject.apiVersion",
-    "involvedObject.resourceVersion",
-    "involvedObject.fieldPath",
-    "reason",
-    "type",
-    "reportingComponent",
-    "source",
-];
 
 /// What a selector needs of an object: its labels, read without building the rest.
 #[derive(Deserialize)]
@@ -90,35 +79,21 @@ impl Filter {
                     "invalid field selector: {part:?} has no =, == or != in it"
                 )));
             };
-            let known = match field {
+            let (paths, by_key) = match field {
                 "metadata.name" => {
-                    if equal {
-                        self.name = Some(value.to_owned());
-                    }
-                    true
+                    self.name = equal.then(|| value.to_owned()).or(self.name.take());
+                    (JsonPath::parse(".metadata.name").into_iter().collect(), true)
                 }
                 "metadata.namespace" => {
-                    if equal {
-                        self.namespace = Some(value.to_owned());
-                    }
-                    true
+                    self.namespace = equal.then(|| value.to_owned()).or(self.namespace.take());
+                    (JsonPath::parse(".metadata.namespace").into_iter().collect(), true)
                 }
-                // Deletion waits and some tools ask for these of every kind; the built-in ones have them in Kubernetes too.
-                "status.phase" => kind.is_builtin("", "namespaces"),
-                "type" if kind.is_builtin("", "secrets") => true,
-                field => kind.is_builtin("", "events") && EVENT_FIELDS.contains(&field),
+                field => match kind.selectable.iter().find(|known| known.field == field) {
+                    Some(known) => (known.paths.clone(), false),
+                    None => return Err(ApiError::bad_request(format!("field label not supported: {field}"))),
+                },
             };
-            if !known {
-                return Err(ApiError::bad_request(format!(
-                    "field label not supported: {field} ({} can be selected by metadata.name and metadata.namespace)",
-                    kind.resource
-                )));
-            }
-            let pointer = match field {
-                "source" => "/source/component".to_owned(),
-                field => format!("/{}", field.replace('.', "/")),
-            };
-            self.fields.push(FieldRequirement { pointer, equal, value: value.to_owned() });
+            self.fields.push(FieldRequirement { paths, by_key: by_key && equal, equal, value: value.to_owned() });
         }
         Ok(())
     }
@@ -151,16 +126,23 @@ impl Filter {
                 return false;
             }
         }
-        let by_key =
-            |f: &FieldRequirement| f.equal && matches!(f.pointer.as_str(), "/metadata/name" | "/metadata/namespace");
-        if self.fields.iter().all(by_key) {
+        if self.fields.iter().all(|field| field.by_key) {
             return true;
         }
         let value: Value = serde_json::from_slice(body).unwrap_or_default();
-        self.fields.iter().all(|f| {
-            let there = value.pointer(&f.pointer).and_then(Value::as_str).unwrap_or_default();
-            (there == f.value) == f.equal
+        self.fields.iter().all(|field| {
+            let there = field.paths.iter().flat_map(|path| path.find(&value)).map(text).find(|text| !text.is_empty());
+            (there.unwrap_or_default() == field.value) == field.equal
         })
+    }
+}
+
+/// A value as selectors compare it.
+fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
     }
 }
 

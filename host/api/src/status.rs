@@ -19,15 +19,20 @@ pub(crate) struct ApiError {
     pub message: String,
     /// `details`: name, group, kind, causes. Boxed: the ordinary result stays small.
     pub details: Option<Box<Value>>,
+    /// Where a list can go on all the same.
+    continues: Option<Box<str>>,
 }
 
 /// Result of a handler.
 pub(crate) type ApiResult<T> = Result<T, ApiError>;
 
+/// Reason of an error that is told as plain text: Kubernetes has no Status for a path that nobody serves.
+const PLAIN: &str = "no Status";
+
 impl ApiError {
     /// An error without details.
     pub(crate) fn new(code: StatusCode, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason, message: message.into(), details: None, continues: None }
     }
 
     /// 400.
@@ -37,7 +42,7 @@ impl ApiError {
 
     /// 404 for a path that is not served.
     pub(crate) fn no_such_path() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "NotFound", "the server could not find the requested resource")
+        Self::new(StatusCode::NOT_FOUND, PLAIN, "404 page not found\n")
     }
 
     /// 404 for an object.
@@ -67,13 +72,17 @@ impl ApiError {
             .about(resource, name)
     }
 
+    /// 405 for a verb that the kind does not have.
+    pub(crate) fn method_not_supported(resource: &threeport_store::Resource, verb: &str) -> Self {
+        let message = format!("{verb} is not supported on resources of kind \"{resource}\"");
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message).about(resource, "")
+    }
+
     /// 405.
-    pub(crate) fn method_not_allowed(method: &str) -> Self {
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "MethodNotAllowed",
-            format!("the server does not allow {method} on the requested resource"),
-        )
+    pub(crate) fn method_not_allowed(_method: &str) -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        let error = Self::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message);
+        Self { details: Some(Box::new(json!({}))), ..error }
     }
 
     /// 413.
@@ -89,18 +98,35 @@ impl ApiError {
     /// 422 with a cause for every field.
     pub(crate) fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
         let qualified = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
-        let list = match errors {
-            [one] => one.to_string(),
-            many => format!("[{}]", many.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+        // What is said twice is told once.
+        let mut told: Vec<String> = Vec::new();
+        for error in errors.iter().map(ToString::to_string) {
+            if !told.contains(&error) {
+                told.push(error);
+            }
+        }
+        let list = match told.as_slice() {
+            [one] => one.clone(),
+            many => format!("[{}]", many.join(", ")),
         };
-        let causes: Vec<Value> =
-            errors.iter().map(|e| json!({"reason": e.kind.reason(), "message": e.body(), "field": e.field})).collect();
+        let cause = |e: &FieldError| {
+            let field = if e.field.is_empty() { "<nil>" } else { &e.field };
+            json!({"reason": e.kind.reason(), "message": e.body(), "field": field})
+        };
+        let causes: Vec<Value> = errors.iter().map(cause).collect();
         Self {
             code: StatusCode::UNPROCESSABLE_ENTITY,
             reason: "Invalid",
             message: format!("{qualified} \"{name}\" is invalid: {list}"),
-            details: Some(Box::new(json!({"name": name, "group": group, "kind": kind, "causes": causes}))),
+            details: Some(Box::new(details(name, group, kind))),
+            continues: None,
         }
+        .with_causes(causes)
+    }
+
+    /// 422 for parameters of a request: `of` is the kind they are fields of.
+    pub(crate) fn invalid_options(of: &str, errors: &[FieldError]) -> Self {
+        Self::invalid("meta.k8s.io", of, "", errors)
     }
 
     /// 410: the asked version is not there any more.
@@ -110,12 +136,15 @@ impl ApiError {
 
     /// 500.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
+        let message = message.into();
+        let cause = json!({"message": message});
+        let told = format!("Internal error occurred: {message}");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", told).with_causes(vec![cause])
     }
 
     /// Adds who it is about.
     pub(crate) fn about(mut self, resource: &threeport_store::Resource, name: &str) -> Self {
-        self.details = Some(Box::new(json!({"name": name, "group": &*resource.group, "kind": &*resource.plural})));
+        self.details = Some(Box::new(details(name, &resource.group, &resource.plural)));
         self
     }
 
@@ -123,6 +152,19 @@ impl ApiError {
     pub(crate) fn with_causes(mut self, causes: Vec<Value>) -> Self {
         let mut details = self.details.take().map_or_else(|| json!({}), |d| *d);
         details["causes"] = Value::Array(causes);
+        self.details = Some(Box::new(details));
+        self
+    }
+
+    /// Says where the list can go on all the same.
+    pub(crate) fn continue_with(self, token: String) -> Self {
+        Self { continues: Some(token.into()), ..self }
+    }
+
+    /// Asks the client to try again after so many seconds.
+    pub(crate) fn again_after(mut self, seconds: u32) -> Self {
+        let mut details = self.details.take().map_or_else(|| json!({}), |d| *d);
+        details["retryAfterSeconds"] = seconds.into();
         self.details = Some(Box::new(details));
         self
     }
@@ -135,6 +177,9 @@ impl ApiError {
         });
         if let Some(status) = status.as_object_mut().filter(|_| self.reason.is_empty()) {
             status.remove("reason");
+        }
+        if let Some(token) = &self.continues {
+            status["metadata"]["continue"] = (&**token).into();
         }
         if let Some(details) = &self.details {
             status["details"] = (**details).clone();
@@ -153,6 +198,17 @@ impl ApiError {
         let caused = self.details.as_ref().is_some_and(|details| details.get("causes").is_some());
         self.code == StatusCode::CONFLICT && self.reason == "Conflict" && !caused
     }
+}
+
+/// Who an error is about; what is empty is left out.
+fn details(name: &str, group: &str, kind: &str) -> Value {
+    let parts = [("name", name), ("group", group), ("kind", kind)];
+    parts
+        .into_iter()
+        .filter(|(_, text)| !text.is_empty())
+        .map(|(key, text)| (key.to_owned(), text.into()))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 impl From<StoreError> for ApiError {
@@ -175,9 +231,10 @@ impl From<StoreError> for ApiError {
             StoreError::Gone { asked, newest, .. } if asked > newest => Self::new(
                 StatusCode::GATEWAY_TIMEOUT,
                 "Timeout",
-                format!("Too large resource version: {asked}, current: {newest}"),
+                format!("Timeout: Too large resource version: {asked}, current: {newest}"),
             )
-            .with_causes(vec![json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"})]),
+            .with_causes(vec![json!({"reason": "ResourceVersionTooLarge", "message": "Too large resource version"})])
+            .again_after(1),
             StoreError::Gone { asked, oldest, .. } => {
                 Self::gone(format!("too old resource version: {asked} (the change log starts at {oldest})"))
             }
@@ -204,7 +261,15 @@ impl From<StoreError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        json_response(self.code, self.status().to_string())
+        if self.reason == PLAIN {
+            return (self.code, self.message).into_response();
+        }
+        let mut response = json_response(self.code, self.status().to_string());
+        let after = self.details.as_ref().and_then(|details| details["retryAfterSeconds"].as_u64());
+        if let Some(seconds) = after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
     }
 }
 

@@ -33,11 +33,16 @@ impl Include {
     }
 }
 
+/// What Kubernetes says of every name.
+const NAME: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources may allow a client to \
+     request the generation of an appropriate name automatically. Name is primarily intended for creation idempotence and configuration \
+     definition. Cannot be updated. More info: https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
+
 /// The headings.
 pub(crate) fn columns(kind: &Kind) -> Value {
     let name = json!({
         "name": "Name", "type": "string", "format": "name", "priority": 0,
-        "description": "Name must be unique within a namespace.",
+        "description": NAME,
     });
     let others = kind.columns.iter().map(|c| {
         json!({"name": c.name, "type": c.kind, "format": c.format, "description": c.description, "priority": c.priority})

@@ -31,9 +31,10 @@ fn registry() -> Registry {
     let strings = json!({"type": "array", "items": {"type": "string"}});
     let mut set = strings.clone();
     set["x-kubernetes-list-type"] = "set".into();
-    let definition = json!({"metadata": {"name": "things.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
+    let mut definition = json!({"metadata": {"name": "things.example.com"}, "spec": {"group": "example.com", "scope": "Namespaced",
         "names": {"plural": "things", "kind": "Thing"}, "versions": [version("v1", strings), version("v2", set)]}});
     let registry = Registry::new();
+    crate::registry::establish(&mut definition, &registry.taken("example.com", "things.example.com"), "now");
     registry.put(&Object {
         key: Key { resource: Resource::new("apiextensions.k8s.io", "crds"), namespace: None, name: "things".into() },
         uid: "u".into(),

@@ -2,77 +2,20 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use threeport_store::{ReferenceRule, Resource};
 
-use super::kind::{Column, ColumnPath, Kind, Subresource};
+use super::kind::{Column, ColumnPath, Kind, Selectable, Subresource};
+use super::scale::Scale;
+use super::view::View;
 use crate::definitions::extend;
 use crate::jsonpath::JsonPath;
-use crate::schema::{self, FieldError, Schema, is_dns_label, is_dns_subdomain};
+use crate::schema::{self, FieldError, Schema};
 
 /// Annotation: the plugin that serves the kind.
 pub(crate) const PLUGIN: &str = "threeport.dev/plugin";
 /// Annotation: what refers to what, as JSON.
 const REFERENCES: &str = "threeport.dev/references";
-
-/// Checks a definition beyond its schema: can it be served at all?
-pub(crate) fn check(definition: &Value) -> Vec<FieldError> {
-    let mut errors = Vec::new();
-    let spec = &definition["spec"];
-    let text = |pointer: &str| spec.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let (group, plural) = (text("/group"), text("/names/plural"));
-    let name = definition.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    if name != format!("{plural}.{group}") {
-        errors.push(FieldError::invalid("metadata.name", &name.into(), "must be spec.names.plural+\".\"+spec.group"));
-    }
-    if !is_dns_subdomain(group) || !group.contains('.') {
-        errors.push(FieldError::invalid("spec.group", &group.into(), "should be a domain with at least one dot"));
-    }
-    for (field, value) in [("plural", plural), ("singular", text("/names/singular"))] {
-        if !value.is_empty() && !is_dns_label(value) {
-            let detail = "must be a lowercase RFC 1123 label";
-            errors.push(FieldError::invalid(format!("spec.names.{field}"), &value.into(), detail));
-        }
-    }
-    if text("/conversion/strategy") == "Webhook" {
-        let detail = "conversion webhooks are not supported; use strategy None";
-        errors.push(FieldError::forbidden("spec.conversion.strategy", detail));
-    }
-    if spec.get("preserveUnknownFields").and_then(Value::as_bool) == Some(true) {
-        let detail = "must be false; set x-kubernetes-preserve-unknown-fields in the schema instead";
-        errors.push(FieldError::invalid("spec.preserveUnknownFields", &true.into(), detail));
-    }
-    let versions = spec.get("versions").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    if versions.iter().filter(|v| v["storage"] == true).count() != 1 {
-        errors.push(FieldError::invalid(
-            "spec.versions",
-            &versions.len().into(),
-            "must have exactly one version marked as storage version",
-        ));
-    }
-    let mut seen = Vec::new();
-    for (index, version) in versions.iter().enumerate() {
-        let at = format!("spec.versions[{index}]");
-        let name = version["name"].as_str().unwrap_or_default();
-        if seen.contains(&name) {
-            errors.push(FieldError::new(schema::ErrorKind::Duplicate, format!("{at}.name"), Some(name.into()), ""));
-        }
-        seen.push(name);
-        for unsupported in ["scale", "selectableFields"] {
-            let there = version.get(unsupported).is_some() || version.pointer("/subresources/scale").is_some();
-            if there {
-                errors.push(FieldError::forbidden(&at, format!("{unsupported} is not supported yet")));
-                break;
-            }
-        }
-    }
-    if errors.is_empty()
-        && let Err(wrong) = kinds(definition)
-    {
-        errors.extend(wrong);
-    }
-    errors
-}
 
 /// The kinds that a definition serves, one for each served version.
 pub(crate) fn kinds(definition: &Value) -> Result<Vec<Kind>, Vec<FieldError>> {
@@ -82,11 +25,13 @@ pub(crate) fn kinds(definition: &Value) -> Result<Vec<Kind>, Vec<FieldError>> {
 /// The same, for the files in `builtin/`.
 pub(super) fn kinds_with(definition: &Value, builtin: bool) -> Result<Vec<Kind>, Vec<FieldError>> {
     let spec = &definition["spec"];
-    let names = &spec["names"];
+    // What it wants to be called, and what it may be called, which is less while another kind has one of the names.
+    let accepted = definition.pointer("/status/acceptedNames").filter(|names| names["plural"].is_string());
+    let names = accepted.unwrap_or(&spec["names"]);
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let list = |value: &Value| serde_json::from_value::<Vec<String>>(value.clone()).unwrap_or_default();
     let group = text(&spec["group"]);
-    let kind = text(&names["kind"]);
+    let kind = text(&spec["names"]["kind"]);
     let or = |value: &Value, other: String| value.as_str().filter(|v| !v.is_empty()).map_or(other, str::to_owned);
     let versions = spec["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
     let api_version = |version: &str| -> Arc<str> {
@@ -137,13 +82,28 @@ pub(super) fn kinds_with(definition: &Value, builtin: bool) -> Result<Vec<Kind>,
             }
         };
         let columns = columns(&version["additionalPrinterColumns"], &at, builtin, &mut errors);
+        let selectable = selectable(&version["selectableFields"]);
         if version["served"] != true {
             continue;
         }
+        let resource = Resource::new(group.as_str(), text(&spec["names"]["plural"]));
+        let (stored, view, storage_api_version) = match spec.get("storedAs") {
+            Some(source) if builtin => (
+                Resource::new(text(&source["group"]), text(&source["plural"])),
+                Some(View::read(&source["fields"])),
+                text(&source["apiVersion"]).into(),
+            ),
+            _ => (resource.clone(), None, api_version(&storage)),
+        };
+        let shown = format!("{group}/{name} {kind}");
+        let deprecation = (version["deprecated"] == true)
+            .then(|| or(&version["deprecationWarning"], format!("{shown} is deprecated")));
         kinds.push(Kind {
-            resource: Resource::new(group.as_str(), text(&names["plural"])),
+            resource,
+            stored,
+            view,
             api_version: api_version(&name),
-            storage_api_version: api_version(&storage),
+            storage_api_version,
             version: name.into(),
             list_kind: or(&names["listKind"], format!("{kind}List")).into(),
             singular: or(&names["singular"], kind.to_lowercase()).into(),
@@ -151,7 +111,11 @@ pub(super) fn kinds_with(definition: &Value, builtin: bool) -> Result<Vec<Kind>,
             short_names: list(&names["shortNames"]),
             categories: list(&names["categories"]),
             namespaced: spec["scope"] == "Namespaced",
-            has_status: version.pointer("/subresources/status").is_some(),
+            has_status: version.pointer("/subresources/status").is_some_and(|status| !status.is_null()),
+            scale: version.pointer("/subresources/scale").and_then(Scale::read),
+            selectable,
+            deprecation,
+            since: 0,
             builtin,
             answered: builtin && spec["answered"] == true,
             subresources: subresources.clone(),
@@ -203,7 +167,12 @@ fn columns(source: &Value, path: &str, builtin: bool, errors: &mut Vec<FieldErro
                 name: text("name"),
                 kind: text("type"),
                 format: text("format"),
-                description: text("description"),
+                description: match text("description") {
+                    said if said.is_empty() => {
+                        format!("Custom resource definition column (in JSONPath format): {}", text("jsonPath"))
+                    }
+                    said => said,
+                },
                 priority: column["priority"].as_i64().unwrap_or(0),
                 path,
             }),
@@ -218,12 +187,24 @@ fn columns(source: &Value, path: &str, builtin: bool, errors: &mut Vec<FieldErro
             name: "Age".into(),
             kind: "date".into(),
             format: String::new(),
-            description: "How long ago it was created".into(),
+            description: "Custom resource definition column (in JSONPath format): .metadata.creationTimestamp".into(),
             priority: 0,
             path: ColumnPath::Json(JsonPath::parse(".metadata.creationTimestamp").expect("a valid path")),
         });
     }
     columns
+}
+
+/// Fields that objects can be selected by. A built-in kind may name one otherwise than by its path, and look in several places.
+fn selectable(source: &Value) -> Vec<Selectable> {
+    let read = |entry: &Value| {
+        let paths = entry["first"].as_array().map_or_else(|| vec![&entry["jsonPath"]], |paths| paths.iter().collect());
+        let first = paths.first()?.as_str()?;
+        let field = entry["field"].as_str().unwrap_or_else(|| first.trim_start_matches('.')).to_owned();
+        let paths = paths.into_iter().filter_map(Value::as_str).filter_map(|path| JsonPath::parse(path).ok()).collect();
+        Some(Selectable { field, paths })
+    };
+    source.as_array().into_iter().flatten().filter_map(read).collect()
 }
 
 /// Built-in kinds may count, choose and name references, as kubectl's own printers do.
@@ -249,48 +230,4 @@ fn column_path(column: &Value, builtin: bool) -> Result<ColumnPath, String> {
         }
     }
     Ok(ColumnPath::Json(JsonPath::parse(column["jsonPath"].as_str().unwrap_or_default())?))
-}
-
-/// Fills in what a definition may leave out, and its status: names accepted, established.
-pub(crate) fn establish(definition: &mut Value, now: &str) {
-    let spec = &mut definition["spec"];
-    let kind = spec["names"]["kind"].as_str().unwrap_or_default().to_owned();
-    let names = &mut spec["names"];
-    if names["singular"].as_str().is_none_or(str::is_empty) {
-        names["singular"] = kind.to_lowercase().into();
-    }
-    if names["listKind"].as_str().is_none_or(str::is_empty) {
-        names["listKind"] = format!("{kind}List").into();
-    }
-    if spec.get("conversion").is_none() {
-        spec["conversion"] = json!({"strategy": "None"});
-    }
-    let accepted = spec["names"].clone();
-    let storage: Option<Value> = spec["versions"]
-        .as_array()
-        .and_then(|versions| versions.iter().find(|v| v["storage"] == true).map(|v| v["name"].clone()));
-    let mut status = definition.get("status").and_then(Value::as_object).cloned().unwrap_or_default();
-    status.insert("acceptedNames".into(), accepted);
-    let mut stored: Vec<Value> = status.get("storedVersions").and_then(Value::as_array).cloned().unwrap_or_default();
-    if let Some(version) = storage
-        && !stored.contains(&version)
-    {
-        stored.push(version);
-    }
-    status.insert("storedVersions".into(), Value::Array(stored));
-    condition(&mut status, "NamesAccepted", "NoConflicts", "no conflicts found", now);
-    condition(&mut status, "Established", "InitialNamesAccepted", "the initial names have been accepted", now);
-    definition["status"] = Value::Object(status);
-}
-
-fn condition(status: &mut Map<String, Value>, kind: &str, reason: &str, message: &str, now: &str) {
-    let conditions = status.entry("conditions").or_insert_with(|| json!([]));
-    let Some(list) = conditions.as_array_mut() else { return };
-    if list.iter().any(|c| c["type"] == kind && c["status"] == "True") {
-        return;
-    }
-    list.retain(|c| c["type"] != kind);
-    list.push(json!({
-        "type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": now,
-    }));
 }

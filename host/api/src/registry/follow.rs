@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use serde_json::Value;
 use threeport_store::{ChangeKind, Error, ListQuery, Object, Op, Precondition, Resource, Scope, Store};
 
-use super::{CRD_GROUP, CRD_PLURAL, Registry, establish};
+use super::establish::has_its_names;
+use super::{CRD_GROUP, CRD_PLURAL, Registry, establish, is_established};
 
 /// Loads what is there and returns a task that follows on, until the store goes away or `stop` says so.
 pub(crate) async fn follow(
@@ -59,22 +59,39 @@ async fn run(store: &Store, registry: &Registry, since: u64) -> Result<(), Error
             ChangeKind::Added | ChangeKind::Modified => take(store, registry, &change.object).await,
             ChangeKind::Deleted => registry.remove(&change.object.key.name, change.object.resource_version),
         }
+        retry(store, registry, &change.object).await?;
     }
     Ok(())
 }
 
-/// Serves a definition; one that was written past the API gets its status here, so that waiting for Established works.
+/// Names that are free now may be what another definition of the group waits for.
+async fn retry(store: &Store, registry: &Registry, changed: &Object) -> Result<(), Error> {
+    let group = changed.value()["spec"]["group"].clone();
+    let list = store.list(ListQuery { scope: scope(), limit: None, after: None, at: None }).await?;
+    for object in list.items.iter().filter(|object| object.key != changed.key) {
+        let definition = object.value();
+        if definition["spec"]["group"] == group && !has_its_names(&definition) {
+            take(store, registry, object).await;
+        }
+    }
+    Ok(())
+}
+
+/// Serves a definition; its status is brought up to date here if it was written past the API or waited for a name.
 async fn take(store: &Store, registry: &Registry, object: &Object) {
-    registry.put(object);
     let mut definition = object.value();
-    let established = definition
-        .pointer("/status/conditions")
-        .and_then(Value::as_array)
-        .is_some_and(|conditions| conditions.iter().any(|c| c["type"] == "Established" && c["status"] == "True"));
-    if established || !super::check_crd(&definition).is_empty() {
+    if is_established(&definition) && has_its_names(&definition) {
+        return registry.put(object);
+    }
+    if !super::check_crd(&definition).is_empty() {
         return;
     }
-    establish(&mut definition, &crate::clock::now());
+    let before = definition.clone();
+    let group = definition["spec"]["group"].as_str().unwrap_or_default().to_owned();
+    establish(&mut definition, &registry.taken(&group, &object.key.name), &crate::clock::now());
+    if definition == before {
+        return registry.put(object);
+    }
     let write = Op::Put {
         key: object.key.clone(),
         body: definition,
@@ -86,7 +103,8 @@ async fn take(store: &Store, registry: &Registry, object: &Object) {
         wake: None,
     };
     match store.write(vec![write]).await {
-        Ok(_) | Err(Error::Conflict { .. } | Error::NotFound(_)) => {}
+        Ok(written) => written.iter().for_each(|object| registry.put(object)),
+        Err(Error::Conflict { .. } | Error::NotFound(_)) => {}
         Err(error) => tracing::warn!(%error, crd = %object.key.name, "its status could not be written"),
     }
 }

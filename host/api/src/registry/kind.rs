@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use threeport_store::{ReferenceRule, Resource};
 
+use super::scale::Scale;
+use super::view::View;
 use crate::jsonpath::JsonPath;
 use crate::schema::Schema;
 
@@ -14,6 +16,10 @@ use crate::schema::Schema;
 pub(crate) struct Kind {
     /// Its collection.
     pub resource: Resource,
+    /// The collection its objects are stored in: another one for a [`View`].
+    pub stored: Resource,
+    /// Shows the objects of another kind.
+    pub view: Option<View>,
     /// This version.
     pub version: Arc<str>,
     /// `group/version`, or `version` for core.
@@ -34,6 +40,14 @@ pub(crate) struct Kind {
     pub namespaced: bool,
     /// Has a `status` subresource.
     pub has_status: bool,
+    /// Has a `scale` subresource.
+    pub scale: Option<Scale>,
+    /// Fields beyond name and namespace that objects can be selected by.
+    pub selectable: Vec<Selectable>,
+    /// What whoever uses this version is warned of.
+    pub deprecation: Option<String>,
+    /// Objects written before this resourceVersion may lack defaults of the schema, or have fields that it does not know.
+    pub since: u64,
     /// Served by the host itself.
     pub builtin: bool,
     /// Asked by POST and answered, never stored.
@@ -64,9 +78,25 @@ impl Kind {
         }
     }
 
-    /// What can be done with its objects.
+    /// What can be done with its objects, in the order in which Kubernetes says it.
     pub(crate) fn verbs(&self) -> &'static [&'static str] {
-        if self.answered { &["create"] } else { &["create", "delete", "get", "list", "patch", "update", "watch"] }
+        if self.answered {
+            &["create"]
+        } else if self.builtin {
+            &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
+        } else {
+            &["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"]
+        }
+    }
+
+    /// Whether Kubernetes itself has this kind, and its clients a type for it; what is wrong with its types is then found while decoding.
+    pub(crate) fn is_typed(&self) -> bool {
+        self.builtin && &*self.resource.group != super::OWN_GROUP
+    }
+
+    /// Whether its objects count the generations of what is desired.
+    pub(crate) fn has_generation(&self) -> bool {
+        !self.is_typed() || &*self.resource.group == super::CRD_GROUP
     }
 
     /// Whether this is the built-in kind of that name.
@@ -88,6 +118,15 @@ pub(crate) struct Subresource {
     pub kind: String,
     /// What can be done with it.
     pub verbs: Vec<String>,
+}
+
+/// A field that objects can be selected by.
+#[derive(Debug)]
+pub(crate) struct Selectable {
+    /// As selectors name it: `spec.mode`.
+    pub field: String,
+    /// Where the value is in a stored object; the first that is there counts.
+    pub paths: Vec<JsonPath>,
 }
 
 /// A column of a Table.

@@ -4,9 +4,13 @@
 //! it (discovery, OpenAPI) is computed once for each picture.
 
 mod builtin;
+mod check;
 mod crd;
+mod establish;
 mod follow;
 mod kind;
+mod scale;
+mod view;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -15,9 +19,12 @@ use arc_swap::ArcSwap;
 use threeport_store::Object;
 
 pub(crate) use builtin::metadata;
-pub(crate) use crd::{PLUGIN, check as check_crd, establish, kinds as read_crd};
+pub(crate) use check::check as check_crd;
+pub(crate) use crd::{PLUGIN, kinds as read_crd};
+pub(crate) use establish::{Taken, establish, is_established};
 pub(crate) use follow::follow;
 pub(crate) use kind::{Column, ColumnPath, Kind};
+pub(crate) use scale::Scale;
 
 use crate::openapi::Documents;
 
@@ -137,9 +144,24 @@ impl Registry {
         defined.custom.iter().filter(|(_, (_, kinds))| !kinds.is_empty()).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Serves a CustomResourceDefinition as it is in `object`. What is older than what is served changes nothing.
+    /// Names that kinds of a group have, apart from those of one CustomResourceDefinition.
+    pub(crate) fn taken(&self, group: &str, except: &str) -> Taken {
+        let mut taken = Taken::default();
+        let defined = self.defined.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let others = defined.custom.iter().filter(|(name, _)| &***name != except).flat_map(|(_, (_, kinds))| kinds);
+        for kind in others.chain(&defined.builtin).filter(|kind| &*kind.resource.group == group) {
+            taken.add(kind);
+        }
+        taken
+    }
+
+    /// Serves a CustomResourceDefinition as it is in `object`, if its names are its own. What is older than what is served changes nothing.
     pub(crate) fn put(&self, object: &Object) {
-        match crd::kinds(&object.value()) {
+        let definition = object.value();
+        if !is_established(&definition) {
+            return self.set(&object.key.name, object.resource_version, Vec::new());
+        }
+        match crd::kinds(&definition) {
             Ok(kinds) => self.set(&object.key.name, object.resource_version, kinds),
             // It was accepted by a version of this program that knew more, or written past the API.
             Err(errors) => {
@@ -155,10 +177,18 @@ impl Registry {
 
     fn set(&self, name: &Arc<str>, resource_version: u64, kinds: Vec<Kind>) {
         let mut defined = self.defined.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if defined.custom.get(name).is_some_and(|(known, _)| *known >= resource_version) {
+        let known = defined.custom.get(name);
+        if known.is_some_and(|(known, _)| *known >= resource_version) {
             return;
         }
-        let kinds = kinds.into_iter().map(Arc::new).collect();
+        let known: &[Arc<Kind>] = known.map_or(&[], |(_, kinds)| kinds);
+        let dated = |mut kind: Kind| {
+            // Objects that fit the schema as it was fit it still.
+            let before = known.iter().find(|before| before.version == kind.version && before.source == kind.source);
+            kind.since = before.map_or(resource_version, |before| before.since);
+            Arc::new(kind)
+        };
+        let kinds = kinds.into_iter().map(dated).collect();
         defined.custom.insert(name.clone(), (resource_version, kinds));
         let custom = defined.custom.values().flat_map(|(_, kinds)| kinds);
         // Built-in kinds last: no definition can take their place.

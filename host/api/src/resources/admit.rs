@@ -4,12 +4,12 @@ use serde_json::Value;
 use threeport_store::Edge;
 use threeport_store::lifecycle::Part;
 
-use super::{builtin, owners};
+use super::{builtin, metadata};
 use crate::definitions;
 use crate::references;
 use crate::registry::{Kind, Kinds};
 use crate::router::App;
-use crate::schema::{self, FieldError, Schema, is_dns_label, is_dns_subdomain, is_label_value, is_qualified_name};
+use crate::schema::{self, ErrorKind, FieldError, Schema};
 use crate::status::{ApiError, ApiResult};
 
 /// What is done about unknown fields.
@@ -20,16 +20,44 @@ pub(super) enum FieldValidation {
     Strict,
 }
 
+/// Kubernetes' own kinds without a generation have none here either.
+pub(super) fn count_generations(kind: &Kind, body: &mut Value) {
+    if !kind.has_generation()
+        && let Some(metadata) = body["metadata"].as_object_mut()
+    {
+        metadata.remove("generation");
+    }
+}
+
 /// Checks what the body says it is, and completes it from the path.
 pub(super) fn identify(kind: &Kind, namespace: Option<&str>, name: Option<&str>, body: &mut Value) -> ApiResult<()> {
-    for (field, expected) in [("apiVersion", &kind.api_version), ("kind", &kind.kind)] {
-        match body.get(field).and_then(Value::as_str) {
-            None => body[field] = (&**expected).into(),
-            Some(given) if given == &**expected => {}
-            Some(given) => {
+    for (field, named, expected) in [("kind", "Kind", &kind.kind), ("apiVersion", "apiVersion", &kind.api_version)] {
+        match body.get(field).and_then(Value::as_str).filter(|given| !given.is_empty()) {
+            // Typed clients leave it to the path.
+            None if kind.is_typed() => body[field] = (&**expected).into(),
+            None => {
+                let (kind, shown) = (&kind.kind, body.to_string());
+                let start: String = shown.chars().take(30).collect();
                 return Err(ApiError::bad_request(format!(
-                    "the {field} in the data ({given}) does not match the expected {field} ({expected})"
+                    "the object provided is unrecognized (must be of type {kind}): Object '{named}' is missing in '{shown}' ({start} ...)"
                 )));
+            }
+            Some(given) if given == &**expected => {}
+            Some(given) if field == "apiVersion" => {
+                return Err(ApiError::bad_request(format!(
+                    "the API version in the data ({given}) does not match the expected API version ({expected})"
+                )));
+            }
+            Some(given) if kind.is_typed() => {
+                return Err(ApiError::bad_request(format!(
+                    "{given} in version \"{}\" cannot be handled as a {expected}",
+                    kind.version
+                )));
+            }
+            Some(given) => {
+                let error = FieldError::invalid("kind", &given.into(), format!("must be {expected}"));
+                let name = body.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+                return Err(ApiError::invalid(&kind.resource.group, given, name, &[error]));
             }
         }
     }
@@ -46,9 +74,9 @@ pub(super) fn identify(kind: &Kind, namespace: Option<&str>, name: Option<&str>,
     match (namespace, text(metadata, "namespace")) {
         (Some(expected), None) => metadata["namespace"] = expected.into(),
         (Some(expected), Some(given)) if given != expected => {
-            return Err(ApiError::bad_request(format!(
-                "the namespace of the provided object does not match the namespace sent on the request ({given} and {expected})"
-            )));
+            return Err(ApiError::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
         }
         (None, Some(_)) => drop(metadata.as_object_mut().and_then(|m| m.remove("namespace"))),
         _ => {}
@@ -66,10 +94,18 @@ pub(super) fn identify(kind: &Kind, namespace: Option<&str>, name: Option<&str>,
 }
 
 /// Removes unknown fields (or refuses them) and fills in defaults. Answers warnings.
-pub(super) fn complete(kind: &Kind, mode: FieldValidation, body: &mut Value) -> ApiResult<Vec<String>> {
+/// `twice` are the fields that the body named twice.
+pub(super) fn complete(
+    kind: &Kind,
+    mode: FieldValidation,
+    body: &mut Value,
+    twice: &[String],
+) -> ApiResult<Vec<String>> {
     let mut unknown = Vec::new();
     schema::prune(&kind.schema, body, "", &mut unknown);
-    let messages: Vec<String> = unknown.iter().map(|field| format!("unknown field \"{field}\"")).collect();
+    unknown.sort();
+    let twice = twice.iter().map(|field| format!("duplicate field \"{field}\""));
+    let messages: Vec<String> = twice.chain(unknown.iter().map(|field| format!("unknown field \"{field}\""))).collect();
     if mode == FieldValidation::Strict && !messages.is_empty() {
         return Err(ApiError::bad_request(format!(
             "{0} in version \"{1}\" cannot be handled as a {0}: strict decoding error: {2}",
@@ -100,16 +136,32 @@ pub(crate) async fn judge(
     part: Part,
 ) -> ApiResult<(Vec<Edge>, Vec<FieldError>)> {
     let mut errors = Vec::new();
-    schema::validate(schema, body, old, "", &mut errors);
-    match part {
-        // What the other half says is not this client's fault.
-        Part::Status => errors.retain(|e| e.field.starts_with("status")),
-        Part::Main => errors.retain(|e| !e.field.starts_with("status")),
-        Part::Whole => {}
+    if part != Part::Status {
+        metadata::check(kind, &body["metadata"], old.map(|o| &o["metadata"]), &mut errors);
+    }
+    // What the other half says is not this client's fault.
+    let mine = |error: &FieldError| match part {
+        Part::Status => error.field.starts_with("status"),
+        Part::Main => !error.field.starts_with("status"),
+        Part::Whole => true,
+    };
+    let mut found = Vec::new();
+    schema::check(schema, body, "", &mut found);
+    errors.extend(found.into_iter().filter(mine));
+    if let Some(wrong) = errors.iter_mut().find(|error| undecodable(kind, error)) {
+        if kind.is_builtin("", "secrets") {
+            conceal(wrong);
+        }
+        return Err(ApiError::bad_request(format!(
+            "{0} in version \"{1}\" cannot be handled as a {0}: {2}: {3}",
+            kind.kind, kind.version, wrong.field, wrong.detail
+        )));
+    }
+    if let Some(scale) = &kind.scale {
+        errors.extend(scale.check(body, part));
     }
     let mut edges = Vec::new();
     if part != Part::Status {
-        metadata(kind, &body["metadata"], old.map(|o| &o["metadata"]), &mut errors);
         if !kind.references.is_empty() {
             let (found, wrong) = references::edges(kinds, kind, body);
             edges = found;
@@ -119,6 +171,10 @@ pub(crate) async fn judge(
             errors.extend(builtin::check(app, kind, body, old).await?);
         }
     }
+    let before = errors.len();
+    schema::check_rules(schema, body, old, "", &mut errors);
+    let ruled = errors.split_off(before);
+    errors.extend(ruled.into_iter().filter(|error| error.field.is_empty() || mine(error)));
     if kind.is_builtin("", "secrets") {
         errors.iter_mut().for_each(conceal);
     }
@@ -134,76 +190,19 @@ pub(crate) fn refuse(kind: &Kind, body: &Value, errors: &[FieldError]) -> ApiRes
     Err(ApiError::invalid(&kind.resource.group, &kind.kind, name, errors))
 }
 
+/// Whether a typed client's decoder would have failed on it already: a kind of Kubernetes' own, or the metadata of any.
+fn undecodable(kind: &Kind, error: &FieldError) -> bool {
+    error.kind == ErrorKind::TypeInvalid && (kind.is_typed() || error.field.starts_with("metadata"))
+}
+
 /// What is wrong with a Secret, without what it holds: answers end up in logs and terminals.
 fn conceal(error: &mut FieldError) {
     error.value = None;
     let root = error.field.split(['.', '[']).next().unwrap_or_default();
-    if matches!(root, "" | "data" | "stringData") && error.kind != schema::ErrorKind::Forbidden {
+    if error.kind == ErrorKind::TypeInvalid {
+        let wanted = error.detail.split_once(" of type ").and_then(|(_, rest)| rest.split(':').next());
+        error.detail = format!("must be of type {}; the value is not shown", wanted.unwrap_or("the schema"));
+    } else if matches!(root, "" | "data" | "stringData") && error.kind == ErrorKind::Invalid {
         error.detail = "the value is not shown".to_owned();
-    }
-}
-
-pub(crate) const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end \
-     with an alphanumeric character (e.g. 'example.com', regex used for validation is \
-     '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
-
-fn metadata(kind: &Kind, metadata: &Value, old: Option<&Value>, errors: &mut Vec<FieldError>) {
-    match metadata["name"].as_str() {
-        None | Some("") => errors.push(FieldError::required("metadata.name", "name or generateName is required")),
-        Some(name) => {
-            let label = kind.is_builtin("", "namespaces");
-            if crate::auth::names_are_segments(kind) {
-                if let Some(why) = crate::auth::path_segment(name) {
-                    errors.push(FieldError::invalid("metadata.name", &name.into(), why));
-                }
-            } else if label && !is_dns_label(name) {
-                let detail = "must be a lowercase RFC 1123 label of at most 63 characters (e.g. 'my-name')";
-                errors.push(FieldError::invalid("metadata.name", &name.into(), detail));
-            } else if !label && !is_dns_subdomain(name) {
-                errors.push(FieldError::invalid("metadata.name", &name.into(), SUBDOMAIN));
-            }
-        }
-    }
-    for (key, value) in metadata["labels"].as_object().into_iter().flatten() {
-        if !is_qualified_name(key) {
-            errors.push(FieldError::invalid("metadata.labels", &key.as_str().into(), "must be a qualified name"));
-        }
-        if !is_label_value(value.as_str().unwrap_or_default()) {
-            let detail = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', at most 63";
-            errors.push(FieldError::invalid("metadata.labels", value, detail));
-        }
-    }
-    let mut size = 0;
-    for (key, value) in metadata["annotations"].as_object().into_iter().flatten() {
-        size += key.len() + value.as_str().map_or(0, str::len);
-        if !is_qualified_name(&key.to_lowercase()) {
-            errors.push(FieldError::invalid("metadata.annotations", &key.as_str().into(), "must be a qualified name"));
-        }
-    }
-    if size > 256 * 1024 {
-        let detail = "may not be more than 262144 bytes";
-        errors.push(FieldError::new(schema::ErrorKind::TooLong, "metadata.annotations", None, detail));
-    }
-    let finalizers = metadata["finalizers"].as_array().map(Vec::as_slice).unwrap_or_default();
-    for (index, finalizer) in finalizers.iter().enumerate() {
-        if !is_qualified_name(finalizer.as_str().unwrap_or_default()) {
-            errors.push(FieldError::invalid(
-                format!("metadata.finalizers[{index}]"),
-                finalizer,
-                "must be a qualified name",
-            ));
-        }
-    }
-    errors.extend(owners::check(metadata));
-    if let Some(old) = old.filter(|old| old["deletionTimestamp"].is_string()) {
-        let before = old["finalizers"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let added: Vec<String> = finalizers.iter().filter(|f| !before.contains(f)).map(ToString::to_string).collect();
-        if !added.is_empty() {
-            let detail = format!(
-                "no new finalizers can be added if the object is being deleted, found new finalizers {}",
-                added.join(", ")
-            );
-            errors.push(FieldError::forbidden("metadata.finalizers", detail));
-        }
     }
 }

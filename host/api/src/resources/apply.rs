@@ -9,7 +9,7 @@ use threeport_store::Object;
 
 use super::options::{Options, Write};
 use super::write::{ATTEMPTS, add, fits, replace};
-use super::{key, managers};
+use super::{key, managers, value_of};
 use crate::auth::{Attributes, Resource};
 use crate::managed::{self, Applied, Conflict, Entries, Refused};
 use crate::router::{App, Call};
@@ -44,7 +44,7 @@ async fn once(app: &Arc<App>, call: &Call, options: &Options, config: &Value) ->
 }
 
 async fn change(app: &Arc<App>, call: &Call, options: &Options, config: &Value, stored: Object) -> ApiResult<Response> {
-    let mut old = stored.value();
+    let mut old = value_of(&call.kind, &stored);
     let there = Entries::stored(managers::take(&mut old).unwrap_or_default());
     let mut live = old.clone();
     live["apiVersion"] = (&*call.kind.api_version).into();

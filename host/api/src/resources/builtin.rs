@@ -14,6 +14,7 @@ use crate::definitions;
 use crate::registry::{self, CRD_GROUP, CRD_PLURAL, Kind, OWN_GROUP};
 use crate::router::App;
 use crate::schema::FieldError;
+use crate::schema::names::config_key;
 use crate::status::ApiResult;
 
 /// Label with a namespace's own name, as Kubernetes sets it.
@@ -52,12 +53,14 @@ pub(super) fn fold(kind: &Kind, body: &mut Value) {
 }
 
 /// Gives a new object the status that the host answers for; keeps it current on updates.
-pub(super) fn host_status(kind: &Kind, body: &mut Value) {
+pub(super) fn host_status(app: &App, kind: &Kind, body: &mut Value) {
     if kind.is_builtin("", "namespaces") {
         body["spec"] = json!({"finalizers": ["kubernetes"]});
         body["status"] = json!({"phase": "Active"});
     } else if kind.is_builtin(CRD_GROUP, CRD_PLURAL) {
-        registry::establish(body, &clock::now());
+        let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let taken = app.registry.taken(text("/spec/group"), text("/metadata/name"));
+        registry::establish(body, &taken, &clock::now());
     }
 }
 
@@ -123,10 +126,8 @@ pub(super) async fn check(app: &App, kind: &Kind, body: &Value, old: Option<&Val
         }
         for field in ["data", "binaryData"] {
             for key in body[field].as_object().into_iter().flatten().map(|(key, _)| key) {
-                let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-                if key.is_empty() || key.len() > 253 || key == "." || key.starts_with("..") || !key.chars().all(fits) {
-                    let detail = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
-                    errors.push(FieldError::invalid(format!("{field}[{key}]"), &key.as_str().into(), detail));
+                for why in config_key(key) {
+                    errors.push(FieldError::invalid(format!("{field}[{key}]"), &key.as_str().into(), why));
                 }
             }
         }

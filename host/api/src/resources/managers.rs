@@ -80,7 +80,11 @@ pub(super) fn with_context<T>(app: &App, call: &Call, options: &Options, use_it:
     let writer = Writer {
         manager: &options.manager,
         api_version: &kind.api_version,
-        subresource: if call.status { "status" } else { "" },
+        subresource: match (call.status, call.scale) {
+            (true, _) => "status",
+            (_, true) => "scale",
+            _ => "",
+        },
         now: Timestamp::now(),
     };
     use_it(Context { kind, other: &other, writer, outside })

@@ -30,6 +30,8 @@ pub(super) struct Options {
     pub manager: String,
     /// Take what others have (of an apply).
     pub force: bool,
+    /// Fields that the body names twice.
+    pub twice: Vec<String>,
 }
 
 impl Options {
@@ -76,7 +78,7 @@ impl Options {
             return Err(ApiError::invalid("meta.k8s.io", kind, "", &errors));
         }
         let manager = if manager.is_empty() { agent(headers) } else { manager.to_owned() };
-        Ok(Self { dry_run: dry_run.is_some(), validation, manager, force: query.flag("force") })
+        Ok(Self { dry_run: dry_run.is_some(), validation, manager, force: query.flag("force"), twice: Vec::new() })
     }
 }
 

@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use threeport_store::{Error, ListQuery, Object, Scope};
 
-use super::{answer, existing, in_version, key, parse};
+use super::{answer, existing, key, parse, shown};
 use crate::accept::{self, Output};
 use crate::router::{App, Call};
+use crate::schema::{ErrorKind, FieldError};
 use crate::selector::Filter;
 use crate::status::{ApiError, ApiResult, json_response};
 use crate::table::{self, Include};
@@ -25,13 +26,14 @@ const CHUNK: usize = 1000;
 /// GET of one object: the stored bytes.
 pub(crate) async fn get(app: &Arc<App>, call: &Call) -> ApiResult<Response> {
     let object = existing(app, &call.kind, &key(call)?).await?;
-    answer(call, StatusCode::OK, &object.body, &[])
+    answer(call, StatusCode::OK, &shown(&call.kind, &object), &[])
 }
 
 /// Where a page ended, and what it is a page of.
 #[derive(Serialize, Deserialize)]
 struct Continue {
-    rv: u64,
+    /// Version of the list; None: not of one.
+    rv: Option<u64>,
     ns: Option<Arc<str>>,
     name: Arc<str>,
 }
@@ -63,18 +65,31 @@ pub(super) async fn select(app: &App, call: &Call) -> ApiResult<Selected> {
     let query = &call.query;
     let filter = Filter::parse(&call.kind, query.get("labelSelector"), query.get("fieldSelector"))?;
     let limit = query.number("limit")?.filter(|l| *l > 0).and_then(|l| usize::try_from(l).ok());
+    check_options(call)?;
+    let version = query.version("resourceVersion")?;
     let (after, at) = match query.get("continue") {
+        Some(_) if version.is_some_and(|version| version > 0) => {
+            return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));
+        }
         Some(token) => {
             let token = decode(token)?;
-            (Some((token.ns, token.name)), Some(token.rv))
+            // A token that does not say goes on in what is there now.
+            (Some((token.ns, token.name)), token.rv)
         }
-        None => (None, as_of(app, call)?),
+        None => (None, as_of(app, call, version, limit)?),
     };
+    let start = after.clone();
     let page = page(app, call, &filter, limit, after, at).await.map_err(|error| match error {
-        Error::Gone { asked, newest, .. } if asked <= newest => ApiError::gone(
-            "The provided continue parameter is too old to display a consistent list result. You must start a new list without the \
-             continue parameter.",
-        ),
+        Error::Gone { asked, newest, .. } if asked <= newest => match start {
+            None => ApiError::gone(format!("The resourceVersion for the provided list is too old: {asked}.")),
+            Some((ns, name)) => ApiError::gone(
+                "The provided continue parameter is too old to display a consistent list result. You can start a new list without the \
+                 continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with \
+                 the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time \
+                 the first chunk was returned and now may show up in the list.",
+            )
+            .continue_with(encode(&Continue { rv: None, ns, name })),
+        },
         other => other.into(),
     })?;
     Ok(Selected { page, output, trivial: filter.is_trivial() })
@@ -91,8 +106,12 @@ impl Selected {
         let Self { page, output, trivial } = self;
         let mut metadata = Map::new();
         metadata.insert("resourceVersion".into(), page.version.to_string().into());
+        if output == Output::Json && !kind.is_typed() {
+            // Clients of custom kinds always get it.
+            metadata.insert("continue".into(), "".into());
+        }
         if let Some((ns, name)) = page.next {
-            metadata.insert("continue".into(), encode(&Continue { rv: page.version, ns, name }).into());
+            metadata.insert("continue".into(), encode(&Continue { rv: Some(page.version), ns, name }).into());
             if let Some(remaining) = page.remaining.filter(|_| trivial) {
                 metadata.insert("remainingItemCount".into(), remaining.into());
             }
@@ -105,7 +124,7 @@ impl Selected {
                 let rows = page
                     .items
                     .iter()
-                    .map(|object| Ok(table::row(kind, parse(&in_version(kind, &object.body))?, include, now)))
+                    .map(|object| Ok(table::row(kind, parse(&shown(kind, object))?, include, now)))
                     .collect::<ApiResult<Vec<_>>>()?;
                 Bytes::from(table::table(table::columns(kind), rows, &metadata).to_string())
             }
@@ -122,23 +141,46 @@ impl Selected {
     }
 }
 
-/// The snapshot that was asked for, if an exact one was.
-fn as_of(app: &App, call: &Call) -> ApiResult<Option<u64>> {
-    let version = call.query.version("resourceVersion")?;
-    match (call.query.get("resourceVersionMatch"), version) {
-        (Some("Exact"), Some(0)) => {
-            Err(ApiError::bad_request("resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\""))
+/// 422 for parameters that cannot go together.
+fn check_options(call: &Call) -> ApiResult<()> {
+    let query = &call.query;
+    let mut errors = Vec::new();
+    if let Some(matching) = query.get("resourceVersionMatch") {
+        let mut forbidden = |why: &str| errors.push(FieldError::forbidden("resourceVersionMatch", why));
+        if query.get("resourceVersion").is_none() {
+            forbidden("resourceVersionMatch is forbidden unless resourceVersion is provided");
         }
-        (Some("Exact"), Some(version)) => Ok(Some(version)),
-        (Some("NotOlderThan") | None, Some(version)) if version > app.store.version() => {
-            Err(Error::Gone { asked: version, oldest: 0, newest: app.store.version() }.into())
+        if query.get("continue").is_some() {
+            forbidden("resourceVersionMatch is forbidden when continue is provided");
         }
-        (Some("NotOlderThan"), Some(_)) | (None, _) => Ok(None),
-        (Some("Exact" | "NotOlderThan"), None) => {
-            Err(ApiError::bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided"))
+        if matching == "Exact" && query.get("resourceVersion") == Some("0") {
+            forbidden("resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"");
         }
-        (Some(other), _) => Err(ApiError::bad_request(format!("resourceVersionMatch {other:?} is not supported"))),
+        if !matches!(matching, "Exact" | "NotOlderThan") {
+            let detail = "supported values: \"Exact\", \"NotOlderThan\", \"\"";
+            let given = Some(matching.into());
+            errors.push(FieldError::new(ErrorKind::NotSupported, "resourceVersionMatch", given, detail));
+        }
     }
+    if query.get("sendInitialEvents").is_some() {
+        errors.push(FieldError::forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(query.invalid(&errors)) }
+}
+
+/// The snapshot that was asked for, if an exact one was.
+fn as_of(app: &App, call: &Call, version: Option<u64>, limit: Option<usize>) -> ApiResult<Option<u64>> {
+    let Some(version) = version.filter(|version| *version > 0) else { return Ok(None) };
+    let exact = match call.query.get("resourceVersionMatch") {
+        Some("Exact") => true,
+        // Pages have always been of the version that was named with them.
+        None => limit.is_some(),
+        Some(_) => false,
+    };
+    if version > app.store.version() {
+        return Err(Error::Gone { asked: version, oldest: 0, newest: app.store.version() }.into());
+    }
+    Ok(exact.then_some(version))
 }
 
 /// The objects that a call selects.
@@ -151,7 +193,7 @@ pub(super) async fn page(
     mut at: Option<u64>,
 ) -> Result<Page, Error> {
     let namespace = call.namespace.as_deref().or(filter.namespace.as_deref().filter(|_| call.kind.namespaced));
-    let scope = Scope { resource: call.kind.resource.clone(), namespace: namespace.map(Into::into) };
+    let scope = Scope { resource: call.kind.stored.clone(), namespace: namespace.map(Into::into) };
     if filter.is_trivial() {
         let list = app.store.list(ListQuery { scope, limit, after, at }).await?;
         let next = (list.remaining > 0).then(|| list.items.last().map(position)).flatten();
@@ -194,7 +236,7 @@ fn whole(call: &Call, items: &[Object], metadata: &Value) -> Bytes {
         if index > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(&in_version(kind, &object.body));
+        out.extend_from_slice(&shown(kind, object));
     }
     out.extend_from_slice(b"]}");
     Bytes::from(out)
@@ -209,5 +251,5 @@ fn decode(token: &str) -> ApiResult<Continue> {
         .decode(token)
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-        .ok_or_else(|| ApiError::bad_request("continue key is not valid"))
+        .ok_or_else(|| ApiError::bad_request("invalid continue token: continue key is not valid"))
 }

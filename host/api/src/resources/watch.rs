@@ -13,11 +13,12 @@ use threeport_store::{Change, ChangeKind, Error, Object, Scope, Watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::read::page;
-use super::{in_version, parse};
+use super::{parse, shown};
 use crate::accept::{self, Output};
 use crate::meters::Stream;
 use crate::registry::Kind;
 use crate::router::{App, Call};
+use crate::schema::{ErrorKind, FieldError};
 use crate::selector::Filter;
 use crate::status::{ApiError, ApiResult, json_response};
 use crate::table::{self, Include};
@@ -39,7 +40,7 @@ pub(crate) async fn watch(app: &Arc<App>, call: Call) -> ApiResult<Response> {
     };
     let bookmarks = query.flag("allowWatchBookmarks");
     let streaming = query.flag("sendInitialEvents");
-    check_initial(&call, streaming)?;
+    check_options(&call)?;
     let asked = query.version("resourceVersion")?;
     // Without a version, and with 0, everything that is there comes first, as additions.
     let (initial, since) = match asked {
@@ -51,7 +52,7 @@ pub(crate) async fn watch(app: &Arc<App>, call: Call) -> ApiResult<Response> {
         }
     };
     let namespace = call.namespace.clone().or_else(|| filter.namespace.take().filter(|_| call.kind.namespaced));
-    let scope = Scope { resource: call.kind.resource.clone(), namespace: namespace.map(Into::into) };
+    let scope = Scope { resource: call.kind.stored.clone(), namespace: namespace.map(Into::into) };
     let changes = match app.store.watch(scope, Some(since)).await {
         Ok(changes) => changes,
         // In the stream, as Kubernetes does: clients list again on this event, and only retry a refused request.
@@ -72,7 +73,8 @@ pub(crate) async fn watch(app: &Arc<App>, call: Call) -> ApiResult<Response> {
     for object in &initial {
         first.extend(form.event("ADDED", object)?);
     }
-    if streaming {
+    // Without bookmarks the client does not hear where the initial events end, as with Kubernetes.
+    if streaming && bookmarks {
         first.extend(form.bookmark(since, true));
     }
     let mut tick = tokio::time::interval_at(Instant::now() + BOOKMARK, BOOKMARK);
@@ -97,23 +99,26 @@ pub(crate) async fn watch(app: &Arc<App>, call: Call) -> ApiResult<Response> {
     Ok(json_response(StatusCode::OK, Body::from_stream(first.chain(rest))))
 }
 
-fn check_initial(call: &Call, streaming: bool) -> ApiResult<()> {
-    let matching = call.query.get("resourceVersionMatch");
-    let asked = call.query.get("sendInitialEvents").is_some();
-    let problem = match (asked, matching) {
-        (true, Some("NotOlderThan")) if streaming && !call.query.flag("allowWatchBookmarks") => {
-            "sendInitialEvents requires allowWatchBookmarks"
-        }
-        (true, Some("NotOlderThan")) => return Ok(()),
-        (true, _) => "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        (false, Some(_)) => "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-        (false, None) => return Ok(()),
-    };
-    Err(ApiError::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "Invalid",
-        format!("ListOptions.meta.k8s.io \"\" is invalid: {problem}"),
-    ))
+/// 422 for parameters that cannot go together.
+fn check_options(call: &Call) -> ApiResult<()> {
+    let query = &call.query;
+    let (matching, initial) = (query.get("resourceVersionMatch"), query.get("sendInitialEvents").is_some());
+    let mut errors = Vec::new();
+    let mut forbidden = |why: &str| errors.push(FieldError::forbidden("resourceVersionMatch", why));
+    if initial && matching != Some("NotOlderThan") {
+        forbidden("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+    }
+    if matching.is_some() && !initial {
+        forbidden("resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided");
+    }
+    if matching.is_some() && query.get("continue").is_some() {
+        forbidden("resourceVersionMatch is forbidden when continue is provided");
+    }
+    if let Some(other) = matching.filter(|matching| *matching != "NotOlderThan") {
+        let detail = "supported values: \"NotOlderThan\"";
+        errors.push(FieldError::new(ErrorKind::NotSupported, "resourceVersionMatch", Some(other.into()), detail));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(query.invalid(&errors)) }
 }
 
 struct Follower {
@@ -211,7 +216,7 @@ struct Form {
 
 impl Form {
     fn event(&mut self, name: &str, object: &Object) -> ApiResult<Vec<u8>> {
-        let body = in_version(&self.kind, &object.body);
+        let body = shown(&self.kind, object);
         let object = match self.output {
             Output::Json => {
                 let mut out = Vec::with_capacity(body.len() + 40);
@@ -236,7 +241,7 @@ impl Form {
     }
 
     fn bookmark(&self, version: u64, initial_end: bool) -> Vec<u8> {
-        let mut metadata = json!({"resourceVersion": version.to_string(), "creationTimestamp": null});
+        let mut metadata = json!({"resourceVersion": version.to_string()});
         if initial_end {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }

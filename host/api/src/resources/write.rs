@@ -11,7 +11,9 @@ use threeport_store::lifecycle::{self, FINALIZER, Part};
 use threeport_store::{Class, Key, Object, Op, Precondition};
 
 use super::options::{Options, Write};
-use super::{about, admit, answer, apply, builtin, existing, key, key_of, managers, place, ring_dependants};
+use super::{
+    about, admit, answer, apply, builtin, existing, key, key_of, managers, metadata, place, ring_dependants, value_of,
+};
 use crate::accept;
 use crate::definitions;
 use crate::managed::Entries;
@@ -22,6 +24,8 @@ use crate::status::{ApiError, ApiResult};
 
 /// Largest object.
 pub(crate) const OBJECT_LIMIT: usize = 1_572_864;
+/// How many generated names are tried.
+const NAMES: usize = 8;
 /// How often a patch is tried again when others write at the same time.
 pub(super) const ATTEMPTS: usize = 10;
 
@@ -36,7 +40,8 @@ pub(crate) async fn create(app: &Arc<App>, call: Call) -> ApiResult<Response> {
     }
     let options = Options::parse(Write::Create, &call.query, &call.headers)?;
     fits(call.body.len())?;
-    let mut body = accept::decode(&accept::content_type(&call.headers), &call.body)?;
+    let (mut body, twice) = accept::decode_strictly(&accept::content_type(&call.headers), &call.body)?;
+    let options = Options { twice, ..options };
     let sent = managers::take(&mut body);
     add(app, &call, &options, body, |app, body| managers::of_new(app, &call, &options, body, sent)).await
 }
@@ -51,13 +56,15 @@ pub(super) async fn add(
 ) -> ApiResult<Response> {
     let kind = &call.kind;
     admit::identify(kind, call.namespace.as_deref(), call.name.as_deref(), &mut body)?;
-    generate_name(&mut body);
-    let mut warnings = admit::complete(kind, options.validation, &mut body)?;
+    let generated = generate_name(&mut body);
+    let mut warnings = admit::complete(kind, options.validation, &mut body, &options.twice)?;
+    warnings.extend(metadata::warnings(&body["metadata"], None));
     if body["metadata"]["resourceVersion"].as_str().is_some_and(|v| !v.is_empty()) {
         return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
     }
     let uid = uuid::Uuid::new_v4().to_string();
     let mut body = lifecycle::create(body, Timestamp::now(), &uid, kind.has_status);
+    admit::count_generations(kind, &mut body);
     let managed = managed(app, &body);
     if kind.reconciled {
         add_finalizer(&mut body);
@@ -65,8 +72,11 @@ pub(super) async fn add(
     let admitted = definitions::admit(app, &app.registry.kinds(), kind, &mut body, None, whole_or_main(kind)).await?;
     warnings.extend(admitted.warnings);
     app.auth.rbac().check_grant(&call.user, kind, call.namespace.as_deref(), &body, None)?;
-    builtin::host_status(kind, &mut body);
+    builtin::host_status(app, kind, &mut body);
     managers::set(&mut body, managed);
+    if let Some(view) = &kind.view {
+        view.store(&mut body);
+    }
 
     let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let key = key_of(kind, call.namespace.as_deref(), &name);
@@ -80,8 +90,25 @@ pub(super) async fn add(
         return answer(call, StatusCode::CREATED, &Bytes::from(body.to_string()), &warnings);
     }
     let wake = kind.reconciled.then_some(Class::User);
-    let op = Op::Put { key, body, precondition: Precondition::Absent, edges: admitted.edges, wake };
-    let stored = put(app, kind, op).await?;
+    let edges = admitted.edges;
+    let op =
+        |key: Key, body: Value| Op::Put { key, body, precondition: Precondition::Absent, edges: edges.clone(), wake };
+    // The client did not choose a generated name: if it is taken, another one is as good.
+    let spare = generated.then(|| body.clone());
+    let mut result = put(app, kind, op(key, body)).await;
+    if let Some(mut body) = spare {
+        for _ in 1..NAMES {
+            match &result {
+                Err(error) if error.reason == "AlreadyExists" => {}
+                _ => break,
+            }
+            body["metadata"]["name"] = "".into();
+            generate_name(&mut body);
+            let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            result = put(app, kind, op(key_of(kind, call.namespace.as_deref(), &name), body.clone())).await;
+        }
+    }
+    let stored = result?;
     Ok(about(answer(call, StatusCode::CREATED, &stored.body, &warnings)?, &stored.key.name))
 }
 
@@ -91,7 +118,8 @@ pub(crate) async fn update(app: &Arc<App>, call: Call) -> ApiResult<Response> {
     let kind = call.kind.clone();
     fits(call.body.len())?;
     let options = Options::parse(Write::Update, &call.query, &call.headers)?;
-    let sent = accept::decode(&accept::content_type(&call.headers), &call.body)?;
+    let (sent, twice) = accept::decode_strictly(&accept::content_type(&call.headers), &call.body)?;
+    let options = Options { twice, ..options };
     let named = sent["metadata"]["resourceVersion"].as_str().is_some_and(|v| !v.is_empty() && v != "0");
     if !named && !kind.builtin {
         let error = crate::schema::FieldError::invalid(
@@ -100,7 +128,7 @@ pub(crate) async fn update(app: &Arc<App>, call: Call) -> ApiResult<Response> {
             "must be specified for an update",
         );
         let name = call.name.as_deref().unwrap_or_default();
-        return Err(ApiError::invalid(&kind.resource.group, &kind.kind, name, &[error]));
+        return Err(ApiError::invalid(&kind.resource.group, &kind.resource.plural, name, &[error]));
     }
     change(app, &call, &options, named, |_old| Ok(sent.clone())).await
 }
@@ -113,7 +141,10 @@ pub(crate) async fn patch(app: &Arc<App>, call: Call) -> ApiResult<Response> {
         return apply::apply(app, call).await;
     }
     let patch = Patch::decode(&call.kind, &content_type, &call.body)?;
-    let options = Options::parse(Write::Patch, &call.query, &call.headers)?;
+    let mut options = Options::parse(Write::Patch, &call.query, &call.headers)?;
+    if !patch.is_json() {
+        options.twice = crate::strict::read(&call.body).map(|(_, twice)| twice).unwrap_or_default();
+    }
     let api_version = call.kind.api_version.clone();
     change(app, &call, &options, patch.names_version(), |old| {
         // A JSON patch names what is there; the others need not carry the managers along.
@@ -125,7 +156,7 @@ pub(crate) async fn patch(app: &Arc<App>, call: Call) -> ApiResult<Response> {
 }
 
 /// Reads, changes and writes; again if somebody else wrote meanwhile, unless the client named the version it means.
-async fn change(
+pub(super) async fn change(
     app: &Arc<App>,
     call: &Call,
     options: &Options,
@@ -148,7 +179,7 @@ async fn change_once(
     make: impl Fn(&Value) -> ApiResult<Value>,
 ) -> ApiResult<Response> {
     let stored = existing(app, &call.kind, &key(call)?).await?;
-    let mut old = stored.value();
+    let mut old = value_of(&call.kind, &stored);
     let mut body = make(&old)?;
     let sent = managers::take(&mut body);
     let there = managers::take(&mut old);
@@ -172,10 +203,12 @@ pub(super) async fn replace(
     let kind = &call.kind;
     admit::identify(kind, call.namespace.as_deref(), call.name.as_deref(), &mut body)?;
     expect_version(kind, &stored, &body)?;
-    let mut warnings = admit::complete(kind, options.validation, &mut body)?;
+    let mut warnings = admit::complete(kind, options.validation, &mut body, &options.twice)?;
+    warnings.extend(metadata::warnings(&body["metadata"], Some(&old["metadata"])));
     let part = part_of(call);
     let mut body = lifecycle::update(&old, body, part);
     builtin::keep(kind, &old, &mut body);
+    admit::count_generations(kind, &mut body);
     let managed = managed(app, &old, &body);
     let deleting = old["metadata"]["deletionTimestamp"].is_string();
     if kind.reconciled && !deleting {
@@ -185,10 +218,13 @@ pub(super) async fn replace(
     warnings.extend(admitted.warnings);
     app.auth.rbac().check_grant(&call.user, kind, call.namespace.as_deref(), &body, Some(&old))?;
     if kind.is_builtin(CRD_GROUP, CRD_PLURAL) && part == Part::Main {
-        builtin::host_status(kind, &mut body);
+        builtin::host_status(app, kind, &mut body);
     }
     let wake = (kind.reconciled && part != Part::Status && matters(&old, &body)).then_some(Class::User);
     managers::set_changed(&mut body, managed, old, &stored);
+    if let Some(view) = &kind.view {
+        view.store(&mut body);
+    }
     if call.body.len() + stored.body.len() > OBJECT_LIMIT {
         fits(body.to_string().len())?;
     }
@@ -296,16 +332,17 @@ pub(crate) fn fits(size: usize) -> ApiResult<()> {
     Err(ApiError::too_large(format!("the object is too large: limit is {OBJECT_LIMIT} bytes")))
 }
 
-/// `generateName` makes a name of five letters and digits that cannot form words.
-fn generate_name(body: &mut Value) {
+/// `generateName` makes a name of five letters and digits that cannot form words; answers whether it did.
+fn generate_name(body: &mut Value) -> bool {
     const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
     let metadata = &mut body["metadata"];
     if metadata["name"].as_str().is_some_and(|n| !n.is_empty()) {
-        return;
+        return false;
     }
-    let Some(prefix) = metadata["generateName"].as_str().filter(|p| !p.is_empty()) else { return };
+    let Some(prefix) = metadata["generateName"].as_str().filter(|p| !p.is_empty()) else { return false };
     let random = uuid::Uuid::new_v4();
     let suffix = random.as_bytes()[..5].iter().map(|b| char::from(ALPHABET[usize::from(*b) % ALPHABET.len()]));
     let name: String = prefix.chars().take(58).chain(suffix).collect();
     metadata["name"] = name.into();
+    true
 }

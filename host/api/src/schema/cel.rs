@@ -278,8 +278,8 @@ impl Rule {
                     .unwrap_or_else(|| format!("failed rule: {}", self.source.trim()));
                 let shown = match (self.reason, value) {
                     (ErrorKind::Required | ErrorKind::Forbidden, _) => None,
-                    (_, Value::Object(_)) => Some(Value::String("object".into())),
-                    (_, Value::Array(_)) => Some(Value::String("array".into())),
+                    // Whole objects would drown what the rule says.
+                    (_, Value::Object(_) | Value::Array(_)) => None,
                     (_, scalar) => Some(scalar.clone()),
                 };
                 errors.push(FieldError::new(self.reason, at, shown, message));

@@ -104,10 +104,14 @@ impl Compiler<'_> {
     fn check(&mut self, schema: &Schema, path: &str, in_junctor: bool) {
         let untyped = schema.kind == Type::Any && !schema.int_or_string && !schema.preserve_unknown;
         if untyped && !in_junctor {
-            self.errors.push(FieldError::required(
-                format!("{path}.type"),
-                "must not be empty for specified object fields and array items",
-            ));
+            let detail = if path.ends_with(".items") {
+                "must not be empty for specified array items"
+            } else if path.ends_with("openAPIV3Schema") {
+                "must not be empty at the root"
+            } else {
+                "must not be empty for specified object fields"
+            };
+            self.errors.push(FieldError::required(format!("{path}.type"), detail));
         }
         if schema.kind == Type::Array && schema.items.is_none() && !in_junctor && !schema.preserve_unknown {
             self.errors.push(FieldError::required(format!("{path}.items"), "must be specified"));

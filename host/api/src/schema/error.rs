@@ -40,6 +40,11 @@ impl ErrorKind {
         }
     }
 
+    /// Whether rules cannot be relied on after it.
+    pub(super) fn stops_rules(self) -> bool {
+        matches!(self, Self::NotSupported | Self::Required | Self::TooLong | Self::TooMany | Self::TypeInvalid)
+    }
+
     fn words(self) -> &'static str {
         match self {
             Self::Required => "Required value",
@@ -113,11 +118,14 @@ impl fmt::Display for FieldError {
     }
 }
 
+/// Most bytes of a value that an error shows.
+const LONGEST: usize = 1024;
+
 /// A value as an error shows it: never pages of it.
 fn shown(value: &Value) -> String {
     let mut text = value.to_string();
-    if text.len() > 256 {
-        let mut end = 256;
+    if text.len() > LONGEST {
+        let mut end = LONGEST;
         while !text.is_char_boundary(end) {
             end -= 1;
         }

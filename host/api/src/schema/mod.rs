@@ -8,6 +8,7 @@ mod compile;
 mod defaults;
 mod error;
 mod format;
+pub(crate) mod names;
 mod prune;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ pub(crate) use defaults::apply as apply_defaults;
 pub(crate) use error::{ErrorKind, FieldError};
 pub(crate) use format::{is_dns_label, is_dns_subdomain, is_label_value, is_qualified_name};
 pub(crate) use prune::{drop_nulls, prune};
-pub(crate) use validate::validate;
+pub(crate) use validate::{check, check_rules, validate};
 
 /// The `type` of a schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,15 +6,32 @@ use super::{Additional, ErrorKind, FieldError, Junctors, ListType, Schema, Type,
 
 /// Checks `value`; `old` is what stood there before (for transition rules).
 pub(crate) fn validate(schema: &Schema, value: &Value, old: Option<&Value>, path: &str, errors: &mut Vec<FieldError>) {
-    let before = errors.len();
     check(schema, value, path, errors);
-    // Rules rely on the types: they are only asked about values that fit the schema.
-    if errors.len() == before && schema.has_rules {
-        rules(schema, value, old, path, &mut cel::Budget::default(), errors);
-    }
+    check_rules(schema, value, old, path, errors);
 }
 
-fn check(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+/// Asks the rules about a value. They rely on what the schema says: what was found wrong so far may keep them from being asked.
+pub(crate) fn check_rules(
+    schema: &Schema,
+    value: &Value,
+    old: Option<&Value>,
+    path: &str,
+    errors: &mut Vec<FieldError>,
+) {
+    if !schema.has_rules {
+        return;
+    }
+    if errors.iter().any(|error| error.kind.stops_rules()) {
+        let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete \
+                      validation";
+        errors.push(FieldError::invalid("", &Value::Null, detail));
+        return;
+    }
+    rules(schema, value, old, path, &mut cel::Budget::default(), errors);
+}
+
+/// Checks types, bounds and everything else that is not a rule.
+pub(crate) fn check(schema: &Schema, value: &Value, path: &str, errors: &mut Vec<FieldError>) {
     if value.is_null() && schema.nullable {
         return;
     }

@@ -35,7 +35,7 @@ async fn a_definition_that_cannot_work_is_refused_with_the_field() {
         }),
         ("pattern", |d| schema_of(d)["properties"]["spec"]["properties"]["image"]["pattern"] = "(".into()),
         ("default", |d| schema_of(d)["properties"]["spec"]["properties"]["replicas"]["default"] = "many".into()),
-        ("jsonPath", |d| d["spec"]["versions"][0]["additionalPrinterColumns"][0]["jsonPath"] = "spec".into()),
+        ("JSONPath", |d| d["spec"]["versions"][0]["additionalPrinterColumns"][0]["jsonPath"] = "spec".into()),
     ];
     for (field, break_it) in cases {
         let mut broken = definition();
@@ -93,7 +93,7 @@ async fn discovery_and_openapi_follow_the_definitions() {
     let (_, list) = server.get("/apis/example.com/v1").await;
     let names: Vec<&str> =
         list["resources"].as_array().expect("resources").iter().filter_map(|r| r["name"].as_str()).collect();
-    assert_eq!(names, ["widgets", "widgets/status"]);
+    assert_eq!(names, ["widgets", "widgets/status", "widgets/tree", "widgets/why"]);
     let (_, after) = server.get("/openapi/v3").await;
     assert_eq!(before["paths"]["api/v1"], after["paths"]["api/v1"], "what did not change keeps its address");
     let address = after["paths"]["apis/example.com/v1"]["serverRelativeURL"].as_str().expect("an address").to_owned();

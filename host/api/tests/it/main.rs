@@ -3,6 +3,7 @@
 mod cascade;
 mod definitions;
 mod deletes;
+mod discovery;
 mod harness;
 mod identity;
 mod kubectl;

@@ -79,7 +79,7 @@ async fn what_others_require_is_not_deleted_and_its_changes_wake_them() {
 async fn a_plugin_needs_its_component_to_be_uploaded() {
     let mut server = Server::start().await;
     let digest = format!("sha256:{}", "0".repeat(64));
-    let plugin = |digest: &str| json!({"metadata": {"name": "p"}, "spec": {"component": digest, "grants": [{"capability": "kubernetes", "rules": [{"verbs": ["get"]}]}]}});
+    let plugin = |digest: &str| json!({"apiVersion": "threeport.dev/v1", "kind": "Plugin", "metadata": {"name": "p"}, "spec": {"component": digest, "grants": [{"capability": "kubernetes", "rules": [{"verbs": ["get"]}]}]}});
     let (code, body) = server.post(PLUGINS, &plugin(&digest)).await;
     assert_eq!((code.as_u16(), &body["details"]["causes"][0]["field"]), (422, &json!("spec.component")));
     assert!(body["message"].as_str().is_some_and(|m| m.contains("threeport plugin push")), "{body}");

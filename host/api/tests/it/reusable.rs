@@ -79,7 +79,7 @@ async fn each_change_of_a_template_makes_a_revision_that_never_changes() {
         server.patch(&format!("{REVISIONS}/web-1"), "merge-patch", &json!({"spec": {"revision": 5}})).await;
     assert_eq!((code.as_u16(), causes(&body)[0].0), (422, "spec"), "{body}");
     let (code, body) = server
-        .post(REVISIONS, &json!({"metadata": {"name": "web-9"}, "spec": {"revision": 9, "for": {}, "template": {}}}))
+        .post(REVISIONS, &json!({"apiVersion": "threeport.dev/v1", "kind": "DefinitionRevision", "metadata": {"name": "web-9"}, "spec": {"revision": 9, "for": {}, "template": {}}}))
         .await;
     assert_eq!((code.as_u16(), causes(&body)[0].0), (422, "spec"), "{body}");
     let (code, body) = server.delete(&format!("{REVISIONS}/web-2")).await;

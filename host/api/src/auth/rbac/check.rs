@@ -131,7 +131,7 @@ fn binding(namespaced: bool, body: &Value, errors: &mut Vec<FieldError>) {
         match kind.as_str() {
             "ServiceAccount" => {
                 if !name.is_empty() && !is_dns_subdomain(&name) {
-                    errors.push(FieldError::invalid(at("name"), &name.into(), crate::resources::SUBDOMAIN));
+                    errors.push(FieldError::invalid(at("name"), &name.into(), crate::schema::names::SUBDOMAIN));
                 }
                 if !group.is_empty() {
                     errors.push(unsupported(&at("apiGroup"), &group, &[""]));

@@ -1,10 +1,13 @@
-//! What is served: `/api`, `/apis` and the resource lists, in the unaggregated form that every client understands.
+//! What is served: `/api`, `/apis` and the resource lists. Clients of today take everything at once ([`aggregated`]), older ones ask list by list.
 
-use std::net::SocketAddr;
+mod aggregated;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::insight::View;
 use crate::registry::{Kind, Kinds, OWN_GROUP};
@@ -29,15 +32,27 @@ pub(crate) fn version() -> Response {
 }
 
 /// `/api`
-pub(crate) fn core_versions(address: SocketAddr) -> Response {
+pub(crate) fn core_versions(kinds: &Kinds, uri: &Uri, headers: &HeaderMap) -> Response {
+    if let Some(all) = aggregated::wanted(headers) {
+        return all.answer(kinds, headers, str::is_empty);
+    }
     ok(&json!({
         "kind": "APIVersions", "versions": ["v1"],
-        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address.to_string()}],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": reached_at(uri, headers)}],
     }))
 }
 
+/// Where this client reaches the server: not where the server listens, which may be every address of the machine.
+fn reached_at<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> &'a str {
+    let host = || headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    uri.authority().map(axum::http::uri::Authority::as_str).or_else(host).unwrap_or_default()
+}
+
 /// `/apis`
-pub(crate) fn groups(kinds: &Kinds) -> Response {
+pub(crate) fn groups(kinds: &Kinds, headers: &HeaderMap) -> Response {
+    if let Some(all) = aggregated::wanted(headers) {
+        return all.answer(kinds, headers, |group| !group.is_empty());
+    }
     let groups: Vec<Value> =
         kinds.groups().filter(|(name, _)| !name.is_empty()).map(|(name, versions)| describe(name, &versions)).collect();
     ok(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
@@ -65,24 +80,16 @@ pub(crate) fn resources(kinds: &Kinds, group: &str, version: &str) -> ApiResult<
     let mut resources = Vec::new();
     for kind in served {
         resources.push(resource(kind));
-        if kind.has_status {
-            resources.push(json!({
-                "name": format!("{}/status", kind.resource.plural), "singularName": "", "namespaced": kind.namespaced,
-                "kind": &*kind.kind, "verbs": ["get", "patch", "update"],
-            }));
-        }
-        for subresource in &kind.subresources {
-            resources.push(json!({
-                "name": format!("{}/{}", kind.resource.plural, subresource.name), "singularName": "",
-                "namespaced": kind.namespaced, "group": subresource.group, "version": subresource.version,
-                "kind": subresource.kind, "verbs": subresource.verbs,
-            }));
-        }
-        for view in View::ALL.into_iter().filter(|_| !kind.answered) {
-            resources.push(json!({
-                "name": format!("{}/{}", kind.resource.plural, view.subresource()), "singularName": "",
-                "namespaced": kind.namespaced, "group": OWN_GROUP, "version": "v1", "kind": view.kind(), "verbs": ["get"],
-            }));
+        for part in subresources(kind) {
+            let mut resource = json!({
+                "name": format!("{}/{}", kind.resource.plural, part.name), "singularName": "",
+                "namespaced": kind.namespaced, "kind": part.kind, "verbs": part.verbs,
+            });
+            if let Some((group, version)) = part.group_version {
+                resource["group"] = group.into();
+                resource["version"] = version.into();
+            }
+            resources.push(resource);
         }
     }
     let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
@@ -99,10 +106,53 @@ fn resource(kind: &Kind) -> Value {
     if !kind.short_names.is_empty() {
         resource["shortNames"] = json!(kind.short_names);
     }
+    if !kind.answered {
+        resource["storageVersionHash"] = storage_version_hash(kind).into();
+    }
     if !kind.categories.is_empty() {
         resource["categories"] = json!(kind.categories);
     }
     resource
+}
+
+/// Tells clients when objects come to be stored in another version.
+fn storage_version_hash(kind: &Kind) -> String {
+    let (group, version) = kind.storage_api_version.split_once('/').unwrap_or(("", &kind.storage_api_version));
+    let digest = Sha256::digest(format!("{group}/{version}/{}", kind.kind));
+    STANDARD.encode(&digest[..8])
+}
+
+/// A part of an object with a path of its own.
+struct Part<'a> {
+    name: &'a str,
+    kind: &'a str,
+    /// If they are not those of the object.
+    group_version: Option<(&'a str, &'a str)>,
+    verbs: Vec<&'a str>,
+}
+
+fn subresources(kind: &Kind) -> Vec<Part<'_>> {
+    let verbs = || vec!["get", "patch", "update"];
+    let mut parts = Vec::new();
+    if kind.has_status {
+        parts.push(Part { name: "status", kind: &kind.kind, group_version: None, verbs: verbs() });
+    }
+    if kind.scale.is_some() {
+        parts.push(Part { name: "scale", kind: "Scale", group_version: Some(("autoscaling", "v1")), verbs: verbs() });
+    }
+    parts.extend(kind.subresources.iter().map(|own| Part {
+        name: &own.name,
+        kind: &own.kind,
+        group_version: Some((&own.group, &own.version)),
+        verbs: own.verbs.iter().map(String::as_str).collect(),
+    }));
+    parts.extend(View::ALL.into_iter().filter(|_| !kind.answered).map(|view| Part {
+        name: view.subresource(),
+        kind: view.kind(),
+        group_version: Some((OWN_GROUP, "v1")),
+        verbs: vec!["get"],
+    }));
+    parts
 }
 
 /// `/`
