@@ -26,6 +26,8 @@ pub(super) struct Call {
     #[serde(rename = "type")]
     content_type: Option<String>,
     accept: Option<String>,
+    #[serde(rename = "as")]
+    user: Option<String>,
     body: Option<Value>,
     raw: Option<String>,
     #[serde(default)]
@@ -108,6 +110,9 @@ impl Caller {
         };
         let mut request = http::Request::builder().method(verb).uri(path).header("user-agent", "compare/1.0");
         request = request.header("accept", call.accept.as_deref().unwrap_or("application/json"));
+        if let Some(user) = &call.user {
+            request = request.header("impersonate-user", self.fill(user));
+        }
         if call.raw.is_some() || call.body.is_some() {
             request = request.header("content-type", call.content_type.as_deref().unwrap_or("application/json"));
         }
@@ -140,6 +145,7 @@ impl Call {
             what,
             content_type: None,
             accept: None,
+            user: None,
             body: None,
             raw: None,
             save: BTreeMap::new(),

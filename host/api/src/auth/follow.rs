@@ -1,11 +1,14 @@
-//! Following collections of the store: first what is there, then every change, and again from the start when the log has moved on.
+//! Following collections of the store: first what is there, then every change, and again from the start when the log has moved on. And the writes
+//! that come of it.
 
 use std::future::Future;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::select_all;
-use threeport_store::{Change, Error, ListQuery, Object, Resource, Scope, Store};
+use jiff::Timestamp;
+use serde_json::Value;
+use threeport_store::{Change, Error, Key, ListQuery, Object, Op, Precondition, Resource, Scope, Store, lifecycle};
 use tokio::sync::watch;
 
 /// Told of what is in the followed collections.
@@ -58,4 +61,28 @@ async fn run(store: &Store, collections: &[Resource], follower: &mut impl Follow
         follower.changed(change?, settled).await;
     }
     Ok(())
+}
+
+/// A new object of a kind without generations, as the server itself writes it.
+pub(super) fn create(key: Key, body: Value) -> Op {
+    let body = lifecycle::create(body, Timestamp::now(), &uuid::Uuid::new_v4().to_string(), false);
+    Op::Put { key, body: without_generation(body), precondition: Precondition::Absent, edges: None, wake: None }
+}
+
+/// Writes a body over exactly this object, of a kind without generations.
+pub(super) fn update(there: &Object, body: Value) -> Op {
+    let body = without_generation(lifecycle::update(&there.value(), body, lifecycle::Part::Whole));
+    Op::Put { key: there.key.clone(), body, precondition: exactly(there), edges: None, wake: None }
+}
+
+/// It is still this object at this version.
+pub(super) fn exactly(there: &Object) -> Precondition {
+    Precondition::Present { uid: Some(there.uid.clone()), resource_version: Some(there.resource_version) }
+}
+
+fn without_generation(mut body: Value) -> Value {
+    if let Some(metadata) = body["metadata"].as_object_mut() {
+        metadata.remove("generation");
+    }
+    body
 }

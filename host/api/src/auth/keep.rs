@@ -6,10 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use threeport_store::{Change, ChangeKind, Error, Key, Object, Op, Precondition, Resource, Store, lifecycle};
+use threeport_store::{Change, ChangeKind, Error, Key, Object, Op, Resource, Store};
 
 use super::Auth;
-use super::follow::Follower;
+use super::follow::{Follower, create, exactly, update};
 use super::token::Named;
 
 const ACCOUNTS: &str = "serviceaccounts";
@@ -165,14 +165,15 @@ impl Keeper {
 
     async fn create(&self, key: Key, body: Value) -> Result<(), Error> {
         let Some(namespace) = self.open(key.namespace.as_deref().unwrap_or_default()).await? else { return Ok(()) };
-        let body = lifecycle::create(body, Timestamp::now(), &uuid::Uuid::new_v4().to_string(), false);
-        let put = Op::Put { key, body, precondition: Precondition::Absent, edges: None, wake: None };
         // Written as it is, which changes nothing: if it is going meanwhile, nothing is left behind in it.
-        self.write(vec![same(&namespace, namespace.value()), put]).await
+        let (key_there, body_there) = (namespace.key.clone(), namespace.value());
+        let same =
+            Op::Put { key: key_there, body: body_there, precondition: exactly(&namespace), edges: None, wake: None };
+        self.write(vec![same, create(key, body)]).await
     }
 
     async fn update(&self, there: &Object, body: Value) -> Result<(), Error> {
-        self.write(vec![same(there, lifecycle::update(&there.value(), body, lifecycle::Part::Whole))]).await
+        self.write(vec![update(there, body)]).await
     }
 
     async fn remove(&self, there: &Object) -> Result<(), Error> {
@@ -210,15 +211,6 @@ impl Keeper {
 
 fn of(plural: &str, namespace: &str, name: &str) -> Key {
     Key { resource: Resource::new("", plural), namespace: Some(namespace.into()), name: name.into() }
-}
-
-/// Writes a body over exactly this object.
-fn same(there: &Object, body: Value) -> Op {
-    Op::Put { key: there.key.clone(), body, precondition: exactly(there), edges: None, wake: None }
-}
-
-fn exactly(there: &Object) -> Precondition {
-    Precondition::Present { uid: Some(there.uid.clone()), resource_version: Some(there.resource_version) }
 }
 
 fn set(secret: &mut Value, field: &str, text: &str) {

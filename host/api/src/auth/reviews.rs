@@ -54,7 +54,8 @@ fn access(app: &App, kind: &Kind, plural: &str, namespace: &str, user: &User, bo
     let own = plural == "selfsubjectaccessreviews";
     let errors = wrong(body, own, local, namespace);
     if !errors.is_empty() {
-        return Err(ApiError::invalid(&kind.resource.group, &kind.kind, "", &errors));
+        // Kubernetes says it without the kind.
+        return Err(ApiError::invalid(&kind.resource.group, "", "", &errors));
     }
     let spec = &body["spec"];
     let asked = if own { None } else { Some(subject(spec)) };
@@ -99,9 +100,11 @@ fn wrong(body: &Value, own: bool, local: bool, namespace: &str) -> Vec<FieldErro
     let spec = &body["spec"];
     let (resource, other) = (&spec["resourceAttributes"], &spec["nonResourceAttributes"]);
     let mut errors = Vec::new();
+    // The fields as Kubernetes' program names them.
+    let told = json!({"Path": other["path"], "Verb": other["verb"]});
     if resource.is_object() && other.is_object() {
         let detail = "cannot be specified in combination with resourceAttributes";
-        errors.push(FieldError::invalid("spec.nonResourceAttributes", other, detail));
+        errors.push(FieldError::invalid("spec.nonResourceAttributes", &told, detail));
     }
     if !resource.is_object() && !other.is_object() {
         let detail = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
@@ -125,7 +128,7 @@ fn wrong(body: &Value, own: bool, local: bool, namespace: &str) -> Vec<FieldErro
         }
         if other.is_object() {
             let detail = "disallowed on this kind of request";
-            errors.push(FieldError::invalid("spec.nonResourceAttributes", other, detail));
+            errors.push(FieldError::invalid("spec.nonResourceAttributes", &told, detail));
         }
     }
     errors

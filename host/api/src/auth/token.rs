@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use threeport_store::{Key, Object, Resource, Store};
 
 use super::keys::{ALGORITHM, TokenKeys};
+use super::rbac::quoted;
 use super::user::{User, service_account_name};
 
 /// Tokens whose signature was found good. Checking one takes a hundred times as long as looking it up.
@@ -136,7 +137,8 @@ impl Tokens {
         in_time(claims, now)?;
         let good: Vec<String> = audiences.iter().filter(|a| claims.aud.contains(a)).cloned().collect();
         if good.is_empty() {
-            return Err(format!("token audiences {:?} is invalid for the target audiences {audiences:?}", claims.aud));
+            let (theirs, wanted) = (quoted(&claims.aud), quoted(audiences));
+            return Err(format!("token audiences {theirs} is invalid for the target audiences {wanted}"));
         }
         let Bound { namespace, serviceaccount, secret } = &claims.bound;
         let there = |plural: &str, named: &Named| Key {

@@ -114,6 +114,7 @@ pub(crate) async fn request_token(
     }
     metadata["name"] = name.into();
     metadata["namespace"] = namespace.into();
+    metadata["uid"] = (&*account.uid).into();
     metadata["creationTimestamp"] = lifecycle::timestamp(now).into();
     if !body["spec"].is_object() {
         body["spec"] = json!({});
@@ -131,10 +132,9 @@ pub(crate) async fn request_token(
 async fn bound(app: &App, reference: &Reference, key: Key) -> ApiResult<Named> {
     let (version, kind) = (&reference.api_version, &reference.kind);
     if !(version == "v1" && kind == "Secret") {
-        let what = format!("{version}, Kind={kind}");
-        return Err(ApiError::bad_request(format!(
-            "cannot bind token to object of type {what}: it can be bound to a v1 Secret"
-        )));
+        let (group, version) = version.split_once('/').unwrap_or(("", version));
+        let message = format!("cannot bind token to object of type {group}/{version}, Kind={kind}");
+        return Err(ApiError::bad_request(message));
     }
     let found = app.store.get(&key).await?.ok_or_else(|| ApiError::not_found(&key.resource, &key.name))?;
     if !reference.uid.is_empty() && *found.uid != *reference.uid {
@@ -142,7 +142,7 @@ async fn bound(app: &App, reference: &Reference, key: Key) -> ApiResult<Named> {
             "the UID in the bound object reference ({}) does not match the UID in record. The object might have been deleted and then recreated",
             reference.uid
         );
-        return Err(ApiError::conflict(&key.resource, &key.name, &why));
+        return Err(ApiError::conflict(&Resource::new("", kind.as_str()), &key.name, &why));
     }
     Ok(Named { name: reference.name.clone(), uid: found.uid.to_string() })
 }

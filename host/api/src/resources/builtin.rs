@@ -109,6 +109,16 @@ pub(super) async fn check(app: &App, kind: &Kind, body: &Value, old: Option<&Val
         }
     } else if kind.is_builtin(OWN_GROUP, "definitions") || kind.is_builtin(OWN_GROUP, "definitionrevisions") {
         errors.extend(definitions::check(app, kind, body, old));
+    } else if kind.is_builtin("coordination.k8s.io", "leases") {
+        let spec = &body["spec"];
+        for (field, least, why) in [
+            ("leaseDurationSeconds", 1, "must be greater than 0"),
+            ("leaseTransitions", 0, "must be greater than or equal to 0"),
+        ] {
+            if spec[field].as_i64().is_some_and(|value| value < least) {
+                errors.push(FieldError::invalid(format!("spec.{field}"), &spec[field], why));
+            }
+        }
     } else if kind.is_builtin("", "events") {
         let about = body.pointer("/involvedObject/namespace").and_then(Value::as_str).unwrap_or_default();
         let own = body.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();

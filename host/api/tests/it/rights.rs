@@ -155,7 +155,7 @@ async fn nobody_grants_more_than_they_hold() {
     let (done, error) = kubectl(&["create", "rolebinding", "all", "--clusterrole=cluster-admin", "--user=alice"]).await;
     assert!(!done && error.contains("attempting to grant RBAC permissions not currently held"), "{error}");
     let (done, error) = kubectl(&["create", "rolebinding", "all", "--clusterrole=none", "--user=alice"]).await;
-    assert!(!done && error.contains("clusterroles.rbac.authorization.k8s.io \"none\" not found"), "{error}");
+    assert!(!done && error.contains("rolebindings.rbac.authorization.k8s.io \"none\" not found"), "{error}");
     let patch = r#"[{"op":"add","path":"/rules/-","value":{"apiGroups":["*"],"resources":["*"],"verbs":["*"]}}]"#;
     let (done, error) = kubectl(&["patch", "role", "reads", "--type=json", "-p", patch]).await;
     assert!(!done && error.contains("not currently held"), "{error}");

@@ -1,6 +1,6 @@
 //! What the schemas of roles and bindings cannot say, worded as in Kubernetes.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, GROUP, ROLE_BINDINGS, ROLES};
 use crate::registry::Kind;
@@ -10,6 +10,9 @@ use crate::schema::{ErrorKind, FieldError, is_dns_subdomain};
 pub(crate) fn complete(kind: &Kind, body: &mut Value) {
     if !kind.builtin || &*kind.resource.group != GROUP {
         return;
+    }
+    if matches!(&*kind.resource.plural, ROLE_BINDINGS | CLUSTER_ROLE_BINDINGS) && body.get("roleRef").is_none() {
+        body["roleRef"] = json!({"apiGroup": GROUP});
     }
     for subject in body.get_mut("subjects").and_then(Value::as_array_mut).into_iter().flatten() {
         let group = subject["apiGroup"].as_str().unwrap_or_default();
@@ -29,9 +32,11 @@ pub(crate) fn check(kind: &Kind, body: &Value, old: Option<&Value>) -> Vec<Field
         plural @ (ROLES | CLUSTER_ROLES) => role(plural == ROLES, body, &mut errors),
         plural @ (ROLE_BINDINGS | CLUSTER_ROLE_BINDINGS) => {
             binding(plural == ROLE_BINDINGS, body, &mut errors);
-            if let Some(old) = old.filter(|old| old["roleRef"] != body["roleRef"]) {
-                debug_assert!(old["roleRef"].is_object());
-                errors.push(FieldError::invalid("roleRef", &body["roleRef"], "cannot change roleRef"));
+            let role = &body["roleRef"];
+            if old.is_some_and(|old| old["roleRef"] != *role) {
+                // Kubernetes names the fields as its program does.
+                let told = json!({"APIGroup": role["apiGroup"], "Kind": role["kind"], "Name": role["name"]});
+                errors.push(FieldError::invalid("roleRef", &told, "cannot change roleRef"));
             }
         }
         _ => {}
@@ -79,6 +84,7 @@ fn aggregation(rule: &Value, errors: &mut Vec<FieldError>) {
         errors.push(FieldError::required(AT, detail));
     }
     for (index, selector) in selectors.iter().enumerate() {
+        let before = errors.len();
         for (number, wanted) in selector["matchExpressions"].as_array().into_iter().flatten().enumerate() {
             let at = format!("{AT}[{index}].matchExpressions[{number}]");
             let values = wanted["values"].as_array().is_some_and(|values| !values.is_empty());
@@ -100,6 +106,9 @@ fn aggregation(rule: &Value, errors: &mut Vec<FieldError>) {
                     ));
                 }
             }
+        }
+        if errors.len() > before {
+            errors.push(FieldError::invalid(format!("{AT}[{index}]"), &Value::Null, "invalid label selector."));
         }
     }
 }

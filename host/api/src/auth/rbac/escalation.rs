@@ -4,7 +4,6 @@ use axum::http::StatusCode;
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use threeport_store::Resource as Collection;
 
 use super::rule::{describe, missing, quoted};
 use super::{CLUSTER_ROLES, GROUP, ROLES, Rbac};
@@ -90,7 +89,7 @@ impl Grant<'_> {
             return Ok(());
         }
         let rules = self.rbac.read().rules(&role, self.namespace).cloned();
-        let rules = rules.map_err(|_| ApiError::not_found(&Collection::new(GROUP, plural), &role.name))?;
+        let rules = rules.map_err(|_| ApiError::not_found(&self.kind.resource, &role.name))?;
         self.holds(&rules)
     }
 

@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use jiff::Timestamp;
-use serde_json::{Value, json};
-use threeport_store::{Change, ChangeKind, Error, Key, Object, Op, Precondition, Resource, Store, lifecycle};
+use serde_json::json;
+use threeport_store::{Change, ChangeKind, Error, Key, Object, Op, Resource, Store};
 
 use super::kinds::{self, Served};
 use super::{CLUSTER_ROLES, GROUP, PLURALS, defaults};
 use crate::auth::Auth;
-use crate::auth::follow::{Follower, everything};
+use crate::auth::follow::{Follower, create, everything, exactly, update};
 use crate::registry::{CRD_GROUP, CRD_PLURAL};
 
 /// Follows what decides about rights.
@@ -85,11 +84,7 @@ impl Rights {
                     }
                 }
                 None => {
-                    let precondition = Precondition::Present {
-                        uid: Some(object.uid.clone()),
-                        resource_version: Some(object.resource_version),
-                    };
-                    let op = Op::Remove { key: object.key.clone(), precondition };
+                    let op = Op::Remove { key: object.key.clone(), precondition: exactly(&object) };
                     for removed in self.store.write(vec![op]).await? {
                         self.auth.rbac.removed(&removed.key, removed.resource_version);
                     }
@@ -150,18 +145,6 @@ impl Follower for Rights {
 
 fn role_key(plural: &str, name: &str) -> Key {
     Key { resource: Resource::new(GROUP, plural), namespace: None, name: name.into() }
-}
-
-fn create(key: Key, body: Value) -> Op {
-    let body = lifecycle::create(body, Timestamp::now(), &uuid::Uuid::new_v4().to_string(), false);
-    Op::Put { key, body, precondition: Precondition::Absent, edges: None, wake: None }
-}
-
-fn update(stored: &Object, body: Value) -> Op {
-    let precondition =
-        Precondition::Present { uid: Some(stored.uid.clone()), resource_version: Some(stored.resource_version) };
-    let body = lifecycle::update(&stored.value(), body, lifecycle::Part::Whole);
-    Op::Put { key: stored.key.clone(), body, precondition, edges: None, wake: None }
 }
 
 async fn write(store: &Store, auth: &Auth, op: Op) -> Result<(), Error> {

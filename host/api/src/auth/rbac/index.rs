@@ -336,3 +336,139 @@ fn read<T: DeserializeOwned>(object: &Object) -> Option<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::attributes::Resource;
+    use serde_json::{Value, json};
+    use threeport_store::Resource as Collection;
+
+    fn object(plural: &str, namespace: Option<&str>, name: &str, version: u64, mut body: Value) -> Object {
+        let kind = match plural {
+            ROLES => "Role",
+            CLUSTER_ROLES => "ClusterRole",
+            ROLE_BINDINGS => "RoleBinding",
+            _ => "ClusterRoleBinding",
+        };
+        body["apiVersion"] = "rbac.authorization.k8s.io/v1".into();
+        body["kind"] = kind.into();
+        body["metadata"]["name"] = name.into();
+        let key =
+            Key { resource: Collection::new(GROUP, plural), namespace: namespace.map(Into::into), name: name.into() };
+        Object { key, uid: name.into(), resource_version: version, body: body.to_string().into() }
+    }
+
+    fn rules(resource: &str) -> Value {
+        json!({"rules": [{"apiGroups": [""], "resources": [resource], "verbs": ["get"]}]})
+    }
+
+    fn binds(kind: &str, role: &str, subjects: Value) -> Value {
+        json!({"roleRef": {"apiGroup": GROUP, "kind": kind, "name": role}, "subjects": subjects})
+    }
+
+    fn user(name: &str, groups: &[&str]) -> User {
+        User { name: name.into(), groups: groups.iter().map(|g| (*g).to_owned()).collect(), ..User::default() }
+    }
+
+    fn robot(namespace: &str) -> User {
+        user(&service_account_name(namespace, "robot"), &[])
+    }
+
+    fn may(index: &Index, user: &User, resource: &str, namespace: &str) -> bool {
+        let at = Resource { resource, namespace, name: "x", ..Resource::default() };
+        index.decide(user, &Attributes::on("get", at)).allowed()
+    }
+
+    #[test]
+    fn bindings_give_their_roles_to_their_subjects_where_they_hold() {
+        let mut index = Index::default();
+        for object in [
+            object(CLUSTER_ROLES, None, "pods", 1, rules("pods")),
+            object(ROLES, Some("a"), "maps", 2, rules("maps")),
+            object(ROLES, Some("b"), "maps", 3, rules("other")),
+            object(
+                CLUSTER_ROLE_BINDINGS,
+                None,
+                "x",
+                4,
+                binds(
+                    "ClusterRole",
+                    "pods",
+                    json!([{"kind": "User", "name": "everywhere"}, {"kind": "ServiceAccount", "name": "robot", "namespace": "a"}, {"kind": "ServiceAccount", "name": "robot"}]),
+                ),
+            ),
+            object(
+                ROLE_BINDINGS,
+                Some("a"),
+                "y",
+                5,
+                binds("ClusterRole", "pods", json!([{"kind": "Group", "name": "devs"}])),
+            ),
+            object(
+                ROLE_BINDINGS,
+                Some("a"),
+                "z",
+                6,
+                binds(
+                    "Role",
+                    "maps",
+                    json!([{"kind": "User", "name": "alice"}, {"kind": "ServiceAccount", "name": "robot"}]),
+                ),
+            ),
+        ] {
+            index.put(&object);
+        }
+        let cases = [
+            (user("everywhere", &[]), "pods", "", true),
+            (user("everywhere", &[]), "pods", "b", true),
+            (user("everywhere", &[]), "maps", "a", false),
+            (user("carol", &["devs"]), "pods", "a", true),
+            (user("carol", &["devs"]), "pods", "b", false),
+            (user("carol", &["devs"]), "pods", "", false),
+            (user("devs", &[]), "pods", "a", false),
+            (user("alice", &[]), "maps", "a", true),
+            (user("alice", &[]), "other", "b", false),
+            (robot("a"), "maps", "a", true),
+            (robot("a"), "pods", "b", true),
+            (robot("b"), "pods", "b", false),
+            (robot("b"), "maps", "a", false),
+            (user("root", &["system:masters"]), "anything", "a", true),
+            (user("", &[]), "pods", "a", false),
+        ];
+        for (user, resource, namespace, expected) in cases {
+            assert_eq!(may(&index, &user, resource, namespace), expected, "{user:?} {resource} in {namespace:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_older_changes_nothing_and_what_is_gone_grants_nothing() {
+        let mut index = Index::default();
+        let alice = user("alice", &[]);
+        let role = |version, resource| object(ROLES, Some("a"), "r", version, rules(resource));
+        let binding =
+            object(ROLE_BINDINGS, Some("a"), "b", 2, binds("Role", "r", json!([{"kind": "User", "name": "alice"}])));
+        index.put(&binding);
+        let at = Resource { resource: "pods", namespace: "a", ..Resource::default() };
+        let verdict = index.decide(&alice, &Attributes::on("get", at));
+        assert_eq!(verdict.reason(), "RBAC: role.rbac.authorization.k8s.io \"r\" not found");
+        index.put(&role(5, "pods"));
+        index.put(&role(3, "maps"));
+        assert!(may(&index, &alice, "pods", "a") && !may(&index, &alice, "maps", "a"));
+        index.remove(&binding.key, 7);
+        index.put(&binding);
+        assert!(!may(&index, &alice, "pods", "a"), "it was removed after that");
+        index.settled(7);
+        index.put(&object(
+            ROLE_BINDINGS,
+            Some("a"),
+            "b",
+            8,
+            binds("Role", "r", json!([{"kind": "User", "name": "alice"}])),
+        ));
+        assert!(may(&index, &alice, "pods", "a"), "it was made again");
+        index.replace(&[role(5, "pods")], 9);
+        assert!(!may(&index, &alice, "pods", "a"), "the binding is not there any more");
+        assert!(index.users.is_empty() && index.bindings.is_empty());
+    }
+}

@@ -17,6 +17,7 @@ use threeport_store::{Key, Object};
 pub(crate) use check::{check, complete, names_are_segments, path_segment};
 pub(crate) use follow::{Rights, collections};
 pub(crate) use index::Verdict;
+pub(super) use rule::quoted;
 
 use self::index::Index;
 use super::attributes::Attributes;

@@ -135,7 +135,7 @@ fn compact(rule: &PolicyRule) -> String {
 }
 
 /// `["a" "b"]`, as Go prints it.
-pub(super) fn quoted(values: &[String]) -> String {
+pub(crate) fn quoted(values: &[String]) -> String {
     let values: Vec<String> = values.iter().map(|value| format!("{value:?}")).collect();
     format!("[{}]", values.join(" "))
 }

@@ -36,6 +36,10 @@ pub(super) enum Deleted {
 pub(crate) async fn delete(app: &Arc<App>, call: Call) -> ApiResult<Response> {
     let options = Options::of(&call)?;
     match delete_one(app, &call.kind, key(&call)?, &options).await? {
+        // Kubernetes answers with an account that was, and with the bare success otherwise.
+        Deleted::Gone(object) if call.kind.is_builtin("", "serviceaccounts") => {
+            answer(&call, StatusCode::OK, &object.body, &[])
+        }
         Deleted::Gone(object) => {
             let details = json!({
                 "name": &*object.key.name, "group": &*call.kind.resource.group, "kind": &*call.kind.resource.plural, "uid": &*object.uid,
@@ -109,6 +113,7 @@ async fn attempt_one(app: &Arc<App>, kind: &Kind, key: &Key, options: &Options) 
             if defines {
                 app.registry.remove(&key.name, written.resource_version);
             }
+            app.auth.rbac().removed(key, written.resource_version);
             Deleted::Gone(object)
         }
     })
