@@ -54,3 +54,45 @@ impl Trail {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::sync::{Mutex, PoisonError};
+
+    /// What was logged.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).write(text)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_write_leaves_a_line_with_who_what_and_how_it_went() {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().json().flatten_event(true).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            assert!(Trail::start(&Method::GET, "/api/v1/secrets").is_none());
+            let mut trail = Trail::start(&Method::POST, "/api/v1/namespaces/a/secrets").expect("a write");
+            let alice = User { name: "alice".into(), ..User::default() };
+            trail.of(&Identity { user: Arc::new(alice), by: Some(Arc::new(User::administrator())) });
+            trail.finish(StatusCode::CREATED, Some(&Named("s".into())));
+        });
+        let text = String::from_utf8(log.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).expect("text");
+        let line: serde_json::Value = serde_json::from_str(text.trim()).expect("one line of JSON");
+        let fields = ["target", "user", "impersonated_by", "verb", "object"]
+            .map(|field| line[field].as_str().unwrap_or_default());
+        assert_eq!(fields, ["audit", "alice", "threeport-admin", "POST", "/api/v1/namespaces/a/secrets/s"]);
+        assert_eq!(line["code"], 201);
+    }
+}
