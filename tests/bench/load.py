@@ -1,12 +1,16 @@
 """Load by wrk: the same client for both sides."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
+WIDGETS = "/apis/bench.threeport.dev/v1/namespaces/default/widgets"
+# Processes that make objects.
+SEEDERS = 6
 # A measurement of the peer that got an answer which is not 2xx is taken again so often.
 AGAIN = 3
 
@@ -42,10 +46,24 @@ def measure(side, scratch, script, connections, seconds, patient, run="000000"):
     return figure
 
 
-def seed(side, scratch, count):
-    """Makes exactly so many widgets, and sees to it that they are there."""
-    wrk(side, scratch, "seed", 32, 600, RUN="seeded", COUNT=str(count // 2))
-    status, body = side.ask("GET", "/apis/bench.threeport.dev/v1/namespaces/default/widgets?limit=1")
+def make(side, number, count):
+    """One seeder's part."""
+    env = [{"name": f"VAR_{at}", "value": f"value-number-{at}"} for at in range(1, 9)]
+    spec = {"image": "registry.example.com/team/app:1.2.3", "replicas": 3, "env": env, "note": "x" * 400}
+    connection = side.connect()
+    for at in range(number, count, SEEDERS):
+        metadata = {"name": f"w-seeded-{at % 2}-{at // 2 + 1:010}", "labels": {"app": "w", "shard": "7"}}
+        widget = {"apiVersion": "bench.threeport.dev/v1", "kind": "Widget", "metadata": metadata, "spec": spec}
+        status, answer = side.ask("POST", WIDGETS, widget, connection=connection)
+        if status != 201:
+            raise SystemExit(f"{side.name}: a widget got {status}: {answer}")
+
+
+def seed(side, count):
+    """Makes exactly so many widgets, and sees to it that they are there. Named as http.lua does, half of them for each of wrk's threads."""
+    with multiprocessing.Pool(SEEDERS) as pool:
+        pool.starmap(make, [(side, number, count) for number in range(SEEDERS)])
+    status, body = side.ask("GET", f"{WIDGETS}?limit=1")
     there = 1 + json.loads(body)["metadata"].get("remainingItemCount", 0)
     if status != 200 or there != count:
         raise SystemExit(f"{side.name}: {there} widgets were made, not {count}")
