@@ -423,3 +423,32 @@ async fn a_closed_pipe_is_no_failure_and_a_wait_ends_when_its_object_does() -> R
     ensure!(out == "note.test.threeport.dev/two condition met\n", "{out}");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_reaches_to_what_is_on_a_target_and_why_to_what_fails_there() -> Result<()> {
+    let namespace = "cli-tree";
+    let (server, kubectl, cluster) = crate::path::adopted(namespace).await?;
+    cluster.image("localkube.test/cli-tree:1", "tree", 0)?;
+    kubectl.apply(&crate::path::workload(namespace, "localkube.test/cli-tree:1", 1))?;
+    kubectl.run(&["wait", "-n", namespace, "--for=condition=Ready", "--timeout=90s", "workload/web"])?;
+    let tree = server.threeport(&["tree", "workload/web", "-n", namespace])?;
+    for kind in ["Deployment", "Service"] {
+        let line = format!("{kind} {namespace}/web on Cluster {namespace}/local");
+        let found =
+            tree.lines().find(|shown| shown.contains(&line)).with_context(|| format!("{kind} is not in\n{tree}"))?;
+        ensure!(found.ends_with("current"), "{tree}");
+    }
+    let described = server.threeport(&["describe", "workload/web", "-n", namespace])?;
+    ensure!(described.contains("On targets:"), "{described}");
+
+    // An image that cannot be had: the Deployment is named as what is not well.
+    kubectl.apply(&crate::path::workload(namespace, "localkube.test/cli-tree:absent", 1))?;
+    eventually("why names the Deployment", Duration::from_secs(60), || async {
+        let why: Value =
+            serde_json::from_str(&server.threeport(&["why", "workload/web", "-n", namespace, "-o", "json"])?)?;
+        let placed = &why["chain"][0]["targets"][0];
+        ensure!(why["ready"] == "False" && placed["kind"] == "Deployment" && placed["health"] != "current", "{why}");
+        Ok(())
+    })
+    .await
+}
