@@ -46,6 +46,7 @@ mod stats;
 mod targets;
 mod tenants;
 mod trouble;
+mod users;
 mod wishes;
 mod work;
 

@@ -31,6 +31,7 @@ use crate::report::{self, Report};
 use crate::request::{self, Seen, Sight};
 use crate::scope::Scope;
 use crate::trouble::{BACKSTOP, Pace, Stop, Trouble};
+use crate::users;
 use crate::wishes::{Wishes, abandoned};
 
 /// After something was applied: how long until it is looked at again if no watch brings us back earlier.
@@ -131,7 +132,7 @@ async fn reconcile(
 }
 
 /// The name of the target that the object itself is, if it publishes a connection.
-fn own_name(body: &Value) -> String {
+pub(crate) fn own_name(body: &Value) -> String {
     target_name(&request::reference(body))
 }
 
@@ -168,19 +169,10 @@ async fn before_cleanup(host: &Host, claim: &Claim, body: &Value) -> Result<Opti
         // Ours is off already: others hold the object, and there is nothing left to do.
         return Ok(Some(Report::finished(Vec::new())));
     }
-    let users = host.store.dependants(&claim.object.key).await?;
-    // An object that refers to itself does not wait for itself.
-    let others = users.iter().filter(|(key, edge)| edge.role != "uses" && *key != claim.object.key);
-    let mut users: BTreeSet<String> = others.map(|(key, _)| key.to_string()).take(5).collect();
-    if users.is_empty() && Carried::read(&claim.carried).connection.is_some() {
-        // Who refers to another target by now may still have something here.
-        let there = host.store.on_target(&own_name(body), 6).await?;
-        users.extend(there.into_iter().filter(|key| *key != claim.object.key).map(|key| key.to_string()).take(5));
-    }
+    let users = users::holding(host, claim).await?;
     if users.is_empty() {
         return Ok(None);
     }
-    let users: Vec<String> = users.into_iter().collect();
     let users = users.join(", ");
     let message = if lifecycle::has_finalizer(body, lifecycle::DEPENDANTS) {
         format!("those who need it are deleted first: {users}")

@@ -1,6 +1,7 @@
 //! The verbs on objects.
 
 mod admit;
+mod after;
 mod apply;
 mod builtin;
 mod delete;
@@ -13,8 +14,6 @@ mod read;
 mod scale;
 mod watch;
 mod write;
-
-use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -157,14 +156,4 @@ pub(crate) fn fit(call: &Call, body: &mut Value) -> ApiResult<()> {
 fn about(mut response: Response, name: &str) -> Response {
     response.extensions_mut().insert(Named(name.into()));
     response
-}
-
-/// Rings for the objects that refer to this one: the store has made them due with the write.
-async fn ring_dependants(app: &Arc<App>, key: &Key) {
-    let Ok(dependants) = app.store.dependants(key).await else { return };
-    for (key, _) in dependants {
-        if let Ok(Some(object)) = app.store.get(&key).await {
-            app.ring(&object.uid);
-        }
-    }
 }

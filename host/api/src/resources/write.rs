@@ -11,9 +11,7 @@ use threeport_store::lifecycle::{self, FINALIZER, Part};
 use threeport_store::{Class, Key, Object, Op, Precondition};
 
 use super::options::{Options, Write};
-use super::{
-    about, admit, answer, apply, builtin, existing, key, key_of, managers, metadata, place, ring_dependants, value_of,
-};
+use super::{about, admit, after, answer, apply, builtin, existing, key, key_of, managers, metadata, place, value_of};
 use crate::accept;
 use crate::definitions;
 use crate::managed::Entries;
@@ -254,14 +252,7 @@ pub(super) async fn put(app: &Arc<App>, kind: &Kind, op: Op) -> ApiResult<Object
     let stored = app.store.write(ops).await.map_err(|error| place::no_room(kind, &key.name, error))?;
     let stored = stored.into_iter().next().ok_or_else(|| ApiError::internal("the store gave no object back"))?;
     definitions::tell(app, &stored.key, &used).await;
-    if woken {
-        app.ring(&stored.uid);
-    }
-    if kind.is_builtin(CRD_GROUP, CRD_PLURAL) {
-        app.registry.put(&stored);
-    }
-    app.auth.rbac().written(&stored);
-    ring_dependants(app, &stored.key).await;
+    after::written(app, kind, &stored, woken).await;
     Ok(stored)
 }
 
@@ -271,12 +262,8 @@ pub(super) async fn remove(app: &Arc<App>, kind: &Kind, key: Key, precondition: 
     let op = Op::Remove { key: key.clone(), precondition };
     let removed =
         app.store.write(vec![op]).await?.pop().ok_or_else(|| ApiError::internal("the store gave no object back"))?;
-    if kind.is_builtin(CRD_GROUP, CRD_PLURAL) {
-        app.registry.remove(&key.name, removed.resource_version);
-    }
-    app.auth.rbac().removed(&key, removed.resource_version);
     definitions::tell(app, &key, &used).await;
-    ring_dependants(app, &key).await;
+    after::removed(app, kind, &key, removed.resource_version).await;
     Ok(removed)
 }
 

@@ -189,7 +189,7 @@ async fn a_collection_is_deleted_by_what_selects_it() {
     let (_, list) = server.delete(&format!("{path}?limit=1")).await;
     assert!(list["metadata"]["continue"].is_string(), "{list}");
     assert_eq!(names(&server, &path).await, ["d"]);
-    assert_eq!(server.delete("/apis/example.com/v1/widgets").await.0, 405);
+    assert_eq!(server.delete("/apis/example.com/v1/widgets").await.0, 404);
     assert_eq!(server.delete("/api/v1/namespaces").await.0, 405);
     assert_eq!(server.delete(&path).await.0, 200);
     assert!(names(&server, &path).await.is_empty());
@@ -262,6 +262,30 @@ async fn those_who_need_it_go_first_if_it_says_so() {
     server.patch(&format!("{path}/c"), "merge-patch", &json!({"metadata": {"finalizers": null}})).await;
     gone(&server, &format!("{path}/a")).await;
     assert!(names(&server, &path).await.is_empty());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn two_that_need_each_other_go_together() {
+    let server = Server::start().await;
+    define_needy(&server).await;
+    let path = widgets("default");
+    needy(&server, "a", &["b"]).await;
+    needy(&server, "b", &["a"]).await;
+    assert_eq!(server.delete(&format!("{path}/a")).await.0, 409);
+    let annotate = json!({"metadata": {"annotations": {"threeport.dev/delete": "with-dependants"}}});
+    assert_eq!(server.patch(&format!("{path}/a"), "merge-patch", &annotate).await.0, 200);
+    assert_eq!(server.delete(&format!("{path}/a")).await.0, 200);
+    gone(&server, &format!("{path}/a")).await;
+    assert!(names(&server, &path).await.is_empty());
+    server.make("/api/v1/namespaces", &json!({"metadata": {"name": "team"}})).await;
+    for (name, needs) in [("a", "b"), ("b", "a")] {
+        let mut body = widget(name);
+        body["spec"]["extra"] = json!({"needs": [needs]});
+        server.make(&widgets("team"), &body).await;
+    }
+    assert_eq!(server.delete("/api/v1/namespaces/team").await.0, 200);
+    gone(&server, "/api/v1/namespaces/team").await;
     server.stop().await;
 }
 

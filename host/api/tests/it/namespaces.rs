@@ -1,5 +1,6 @@
 //! Namespaces go as a whole.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{Server, WIDGETS, eventually, widget, widgets};
@@ -146,5 +147,37 @@ async fn a_namespace_with_a_finalizer_of_its_own_waits_for_that_too() {
     let free = json!({"metadata": {"finalizers": null}});
     assert_eq!(server.patch(&format!("{NAMESPACES}/team"), "merge-patch", &free).await.0, 200);
     gone(&server, "team").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_goes_along_must_be_ones_own_to_delete() {
+    let server = Server::start().await;
+    define(&server).await;
+    make(&server, "shared").await;
+    make(&server, "tenant").await;
+    make_widget(&server, "shared", "base", json!({})).await;
+    make_widget(&server, "tenant", "user", json!({"needs": {"name": "base", "namespace": "shared"}})).await;
+    server.kubectl_ok(&["create", "serviceaccount", "robot", "-n", "shared"]).await;
+    for namespace in ["shared", "tenant"] {
+        let role = ["create", "role", "all", "-n", namespace, "--verb=*", "--resource=widgets.example.com"];
+        server.kubectl_ok(&role).await;
+    }
+    let bind = async |namespace: &str| {
+        let binding = ["create", "rolebinding", "b", "-n", namespace, "--role=all", "--serviceaccount=shared:robot"];
+        server.kubectl_ok(&binding).await
+    };
+    bind("shared").await;
+    let token = server.kubectl_ok(&["create", "token", "robot", "-n", "shared"]).await.trim().to_owned();
+    let path = format!("{}/base", widgets("shared"));
+    let annotate = json!({"metadata": {"annotations": {"threeport.dev/delete": "with-dependants"}}});
+    let robot = async |method: Method, body: Option<&Value>| server.with_token(&token, method, &path, body).await;
+    assert_eq!(robot(Method::PATCH, Some(&annotate)).await.0, 200);
+    let (code, body) = robot(Method::DELETE, None).await;
+    assert_eq!((code.as_u16(), &body["details"]["name"]), (403, &json!("user")), "{body}");
+    assert!(!going(&server, "shared", "base").await && !going(&server, "tenant", "user").await);
+    bind("tenant").await;
+    assert_eq!(robot(Method::DELETE, None).await.0, 200);
+    eventually("the user goes first", async || going(&server, "tenant", "user").await.then_some(())).await;
     server.stop().await;
 }

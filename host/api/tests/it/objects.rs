@@ -51,7 +51,7 @@ async fn what_is_not_served_is_refused_as_kubernetes_does() {
     assert_eq!((code.as_u16(), &body["message"]), (404, &json!("widgets.example.com \"none\" not found")));
     assert_eq!(server.get("/apis/example.com/v2/widgets").await.0, 404);
     assert_eq!(server.get("/nothing").await.0, 404);
-    assert_eq!(server.delete("/apis/example.com/v1/widgets").await.0, 405);
+    assert_eq!(server.delete("/apis/example.com/v1/widgets").await.0, 404);
     assert_eq!(server.post("/apis/example.com/v1/widgets", &widget("x")).await.0, 400);
     let (code, body) = server.post(&widgets("absent"), &widget("x")).await;
     assert_eq!((code.as_u16(), &body["message"]), (404, &json!("namespaces \"absent\" not found")));

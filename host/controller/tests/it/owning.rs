@@ -170,6 +170,30 @@ async fn a_target_that_is_abandoned_holds_up_nothing_that_was_on_it() {
 }
 
 #[tokio::test]
+async fn a_namespace_goes_as_a_whole_and_what_it_leaves_on_an_abandoned_target_is_told_outside() {
+    let (world, ns) = away().await;
+    let (stop, collecting) = world.collect();
+    world.go(&ns).await;
+    world.ready("puppets", &ns, "app", "Unknown", "ClusterUnreachable").await;
+    let place = world.find("puppets", Some(&ns), "place").await.unwrap();
+    assert!(place["metadata"].get("deletionTimestamp").is_none(), "it outlives what is on it");
+    world.annotate("puppets", &ns, "place", "threeport.dev/abandon", Some("true")).await;
+    for name in ["app", "place"] {
+        world.gone("puppets", Some(&ns), name).await;
+    }
+    world.gone("namespaces", None, &ns).await;
+    assert!(world.events(&ns, "app").await.is_empty(), "the namespace's own Events went with it");
+    let told = world.told("default", &ns).await;
+    let all: Vec<&str> = told.iter().filter(|(reason, _)| reason == "Abandoned").map(|(_, it)| it.as_str()).collect();
+    for word in [format!("ConfigMap {ns}/one"), format!("{ns}/app"), "threeport.dev/target-uid=".to_owned()] {
+        assert!(all.iter().any(|message| message.contains(&word)), "{word}: {told:?}");
+    }
+    stop.send_replace(true);
+    collecting.await.unwrap();
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn a_cleanup_plan_that_cannot_be_carried_out_holds_up_nothing_that_is_nowhere() {
     let (world, _, ns) = world().await;
     let foreign = config_map("default", "x", json!({}));

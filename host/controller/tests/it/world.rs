@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use threeport_collector::Collector;
 use threeport_controller::{Config, Controller, Monitor};
 use threeport_scheduler::{Bell, Wake, local};
 use threeport_store::lifecycle::{self, Deletion, FINALIZER, Part};
@@ -204,6 +205,24 @@ impl World {
                 Err(error) => panic!("{error}"),
             }
         }
+    }
+
+    /// Starts a collector on the same store.
+    pub(crate) fn collect(&self) -> (watch::Sender<bool>, JoinHandle<()>) {
+        let (stop, stopped) = watch::channel(false);
+        let collector = Collector::new(self.store.clone(), self.bell.clone(), Vec::new(), "test");
+        (stop, tokio::spawn(collector.run(stopped)))
+    }
+
+    /// A namespace that is being deleted.
+    pub(crate) async fn go(&self, name: &str) {
+        let body = json!({
+            "apiVersion": "v1", "kind": "Namespace", "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Terminating"},
+            "metadata": {"name": name, "uid": format!("namespace-{name}"), "deletionTimestamp": "2026-01-01T00:00:00Z"},
+        });
+        let key = lifecycle::namespace_key(name);
+        let op = Op::Put { key, body, precondition: Precondition::Absent, edges: None, wake: None };
+        self.store.write(vec![op]).await.unwrap();
     }
 
     pub(crate) async fn delete(&self, plural: &str, namespace: Option<&str>, name: &str) {

@@ -23,6 +23,9 @@ const NAMED: usize = 10;
 /// end.
 pub(crate) async fn delete_collection(app: &Arc<App>, call: Call) -> ApiResult<Response> {
     let kind = &call.kind;
+    if kind.namespaced && call.namespace.is_none() && !kind.builtin {
+        return Err(ApiError::no_such_path());
+    }
     if kind.is_builtin("", "namespaces") || kind.namespaced && call.namespace.is_none() {
         return Err(ApiError::method_not_allowed("DELETE"));
     }
@@ -34,8 +37,8 @@ pub(crate) async fn delete_collection(app: &Arc<App>, call: Call) -> ApiResult<R
         let tried = left.len();
         let results: Vec<(Key, ApiResult<_>)> = futures::stream::iter(std::mem::take(&mut left))
             .map(|key| {
-                let options = &options;
-                async move { (key.clone(), delete_one(app, kind, key, options).await) }
+                let (options, call) = (&options, &call);
+                async move { (key.clone(), delete_one(app, &call.user, kind, key, options).await) }
             })
             .buffer_unordered(AT_A_TIME)
             .collect()

@@ -10,10 +10,13 @@ use serde_json::{Value, json};
 use threeport_store::lifecycle::{self, DELETE, DEPENDANTS, Deletion, INSTANCES, WITH_DEPENDANTS};
 use threeport_store::{Class, Demand, Error, Key, ListQuery, Object, Op, Precondition, Resource, Scope};
 
+use super::along;
 use super::options::Options;
+use crate::auth::User;
 use crate::clock;
+use crate::definitions;
 use crate::registry::{CRD_GROUP, CRD_PLURAL, Kind, OWN_GROUP, PLUGIN};
-use crate::resources::{answer, existing, key, ring_dependants};
+use crate::resources::{after, answer, existing, key};
 use crate::router::{App, Call};
 use crate::status::{ApiError, ApiResult, json_response, success};
 
@@ -35,7 +38,7 @@ pub(super) enum Deleted {
 /// DELETE of one object.
 pub(crate) async fn delete(app: &Arc<App>, call: Call) -> ApiResult<Response> {
     let options = Options::of(&call)?;
-    match delete_one(app, &call.kind, key(&call)?, &options).await? {
+    match delete_one(app, &call.user, &call.kind, key(&call)?, &options).await? {
         // Kubernetes answers with an account that was, and with the bare success otherwise.
         Deleted::Gone(object) if call.kind.is_builtin("", "serviceaccounts") => {
             answer(&call, StatusCode::OK, &object.body, &[])
@@ -54,10 +57,16 @@ pub(crate) async fn delete(app: &Arc<App>, call: Call) -> ApiResult<Response> {
 }
 
 /// Deletes one object, or asks for its deletion.
-pub(super) async fn delete_one(app: &Arc<App>, kind: &Kind, key: Key, options: &Options) -> ApiResult<Deleted> {
+pub(super) async fn delete_one(
+    app: &Arc<App>,
+    user: &User,
+    kind: &Kind,
+    key: Key,
+    options: &Options,
+) -> ApiResult<Deleted> {
     let mut attempt = 1;
     loop {
-        match attempt_one(app, kind, &key, options).await {
+        match attempt_one(app, user, kind, &key, options).await {
             // Somebody else wrote meanwhile; what stands in the way has causes, and stays in the way.
             Err(error) if error.is_lost_race() && options.may_try_again() && attempt < ATTEMPTS => attempt += 1,
             result => return result,
@@ -65,14 +74,14 @@ pub(super) async fn delete_one(app: &Arc<App>, kind: &Kind, key: Key, options: &
     }
 }
 
-async fn attempt_one(app: &Arc<App>, kind: &Kind, key: &Key, options: &Options) -> ApiResult<Deleted> {
+async fn attempt_one(app: &Arc<App>, user: &User, kind: &Kind, key: &Key, options: &Options) -> ApiResult<Deleted> {
     if kind.is_builtin("", "namespaces") && KEPT.contains(&&*key.name) {
         return Err(ApiError::forbidden(&kind.resource, &key.name, "this namespace may not be deleted"));
     }
     let object = existing(app, kind, key).await?;
     options.expect(kind, &object)?;
     let old = object.value();
-    let (deletion, demands) = plan(app, kind, &object, &old, options).await?;
+    let (deletion, demands) = plan(app, user, kind, &object, &old, options).await?;
     let precondition =
         Precondition::Present { uid: Some(object.uid.clone()), resource_version: Some(object.resource_version) };
     let mut ops: Vec<Op> = demands.into_iter().map(Op::Check).collect();
@@ -95,25 +104,17 @@ async fn attempt_one(app: &Arc<App>, kind: &Kind, key: &Key, options: &Options) 
             Some(wake)
         }
     };
+    let used = definitions::used_by(app, key).await;
     let written = app.store.write(ops).await.map_err(|error| in_the_way(kind, key, error))?.pop();
     let written = written.ok_or_else(|| ApiError::internal("the store gave no object back"))?;
-    let defines = kind.is_builtin(CRD_GROUP, CRD_PLURAL);
-    ring_dependants(app, key).await;
     Ok(match deletion {
         Some(wake) => {
-            if wake.is_some() {
-                app.ring(&written.uid);
-            }
-            if defines {
-                app.registry.put(&written);
-            }
+            after::written(app, kind, &written, wake.is_some()).await;
             Deleted::Going(written.body)
         }
         None => {
-            if defines {
-                app.registry.remove(&key.name, written.resource_version);
-            }
-            app.auth.rbac().removed(key, written.resource_version);
+            definitions::tell(app, key, &used).await;
+            after::removed(app, kind, key, written.resource_version).await;
             Deleted::Gone(object)
         }
     })
@@ -122,6 +123,7 @@ async fn attempt_one(app: &Arc<App>, kind: &Kind, key: &Key, options: &Options) 
 /// What the deletion of an object comes to, and what must hold for it.
 async fn plan(
     app: &App,
+    user: &User,
     kind: &Kind,
     object: &Object,
     old: &Value,
@@ -139,8 +141,12 @@ async fn plan(
         };
         as_whole(old, &mut body);
         body["status"]["phase"] = "Terminating".into();
-        let unused = Demand::NamespaceUnused(key.name.clone());
-        return Ok((Deletion::Mark(body), if with_dependants { Vec::new() } else { vec![unused] }));
+        if with_dependants {
+            let content = app.store.in_namespace(&key.name).await?.into_iter().map(|inside| inside.key);
+            along::allowed(app, user, content.collect(), Some(&key.name)).await?;
+            return Ok((Deletion::Mark(body), Vec::new()));
+        }
+        return Ok((Deletion::Mark(body), vec![Demand::NamespaceUnused(key.name.clone())]));
     }
     let mut demands = Vec::new();
     if kind.is_builtin(OWN_GROUP, "plugins") {
@@ -155,6 +161,7 @@ async fn plan(
         }
     }
     if with_dependants && is_needed(app, key).await? {
+        along::allowed(app, user, vec![key.clone()], None).await?;
         return Ok((lifecycle::delete_after(old, now, way, DEPENDANTS), demands));
     }
     demands.push(Demand::Unused { key: key.clone(), but: Vec::new() });

@@ -2,11 +2,11 @@
 
 use serde::Deserialize;
 use serde_json::Value;
-use threeport_store::Object;
 use threeport_store::lifecycle::Propagation;
+use threeport_store::{Object, Resource};
 
 use crate::accept;
-use crate::registry::Kind;
+use crate::registry::{CRD_GROUP, CRD_PLURAL, Kind};
 use crate::router::Call;
 use crate::schema::{ErrorKind, FieldError};
 use crate::status::{ApiError, ApiResult};
@@ -65,22 +65,37 @@ impl Options {
         })
     }
 
-    /// Whether the object is the one that is meant.
+    /// Whether the object is the one that is meant. Kubernetes says it in other words for what goes with its content.
     pub(super) fn expect(&self, kind: &Kind, object: &Object) -> ApiResult<()> {
-        let conflict = |why: String| Err(ApiError::conflict(&kind.resource, &object.key.name, &why));
         let version = object.resource_version.to_string();
-        if let Some(uid) = self.uid.as_deref().filter(|uid| *uid != &*object.uid) {
-            return conflict(format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+        let uid = self.uid.as_deref().filter(|uid| *uid != &*object.uid);
+        let wanted = self.resource_version.as_deref().filter(|wanted| *wanted != version);
+        if uid.is_none() && wanted.is_none() {
+            return Ok(());
+        }
+        let name = &object.key.name;
+        if kind.is_builtin("", "namespaces") || kind.is_builtin(CRD_GROUP, CRD_PLURAL) {
+            let why = match (uid, wanted) {
+                (Some(uid), _) => format!("UID in precondition: {uid}, UID in object meta: {}", object.uid),
+                (None, wanted) => format!(
+                    "ResourceVersion in precondition: {}, ResourceVersion in object meta: {version}",
+                    wanted.unwrap_or_default()
+                ),
+            };
+            return Err(ApiError::conflict(&kind.resource, name, &format!("Precondition failed: {why}")));
+        }
+        let why = match (uid, wanted) {
+            (Some(uid), _) => format!(
+                "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted and then recreated",
                 object.uid
-            ));
-        }
-        if let Some(wanted) = self.resource_version.as_deref().filter(|wanted| *wanted != version) {
-            return conflict(format!(
-                "Precondition failed: ResourceVersion in precondition: {wanted}, ResourceVersion in object meta: {version}"
-            ));
-        }
-        Ok(())
+            ),
+            (None, wanted) => format!(
+                "the ResourceVersion in the precondition ({}) does not match the ResourceVersion in record ({version}). The object might have been modified",
+                wanted.unwrap_or_default()
+            ),
+        };
+        let named = Resource::new(kind.resource.group.clone(), kind.kind.clone());
+        Err(ApiError::conflict(&named, name, &why))
     }
 
     /// Whether somebody else's write in between is no reason to give up.
@@ -131,7 +146,7 @@ fn wrong(sent: &Sent) -> Vec<FieldError> {
         errors.push(FieldError::invalid("propagationPolicy", &policy.into(), detail));
     }
     if let Some(policy) = policy.filter(|policy| !matches!(*policy, "Foreground" | "Background" | "Orphan")) {
-        let detail = "supported values: \"Background\", \"Foreground\", \"Orphan\", \"nil\"";
+        let detail = "supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"";
         errors.push(FieldError::new(ErrorKind::NotSupported, "propagationPolicy", Some(policy.into()), detail));
     }
     if let Some(ways) = sent.dry_run.as_ref().filter(|ways| ways.iter().any(|way| way != "All")) {
