@@ -58,7 +58,7 @@ pub(crate) fn component(name: &str) -> Vec<u8> {
 pub(crate) fn key(plural: &str, namespace: Option<&str>, name: &str) -> Key {
     let group = match plural {
         "plugins" => "threeport.dev",
-        "secrets" | "events" => "",
+        "secrets" | "events" | "namespaces" => "",
         "customresourcedefinitions" => "apiextensions.k8s.io",
         _ => GROUP,
     };
