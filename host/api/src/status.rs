@@ -23,6 +23,9 @@ pub(crate) struct ApiError {
     continues: Option<Box<str>>,
 }
 
+/// Reason of an error that Kubernetes gives none: it is left out.
+pub(crate) const UNKNOWN: &str = "Unknown";
+
 /// Result of a handler.
 pub(crate) type ApiResult<T> = Result<T, ApiError>;
 
@@ -175,7 +178,7 @@ impl ApiError {
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
             "message": self.message, "reason": self.reason, "code": self.code.as_u16(),
         });
-        if let Some(status) = status.as_object_mut().filter(|_| self.reason.is_empty()) {
+        if let Some(status) = status.as_object_mut().filter(|_| self.reason == UNKNOWN) {
             status.remove("reason");
         }
         if let Some(token) = &self.continues {

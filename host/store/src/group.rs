@@ -10,6 +10,7 @@ use crate::body::Body;
 use crate::error::Error;
 use crate::layer::{Draft, InventoryWrite, Layer, Step};
 use crate::lifecycle;
+use crate::managers;
 use crate::queue::{Queue, span};
 use crate::shares::Shares;
 use crate::state::{Entry, State};
@@ -243,10 +244,12 @@ fn finish(draft: &mut Draft<'_>, entry: &Entry, completion: &Completion) -> Resu
     if let Some(status) = &completion.status
         && value.get("status").unwrap_or(&Value::Null) != status
     {
+        let before = value.get_mut("status").map(Value::take).unwrap_or_default();
         match status {
             Value::Null => drop(value.as_object_mut().map(|object| object.remove("status"))),
             status => value["status"] = status.clone(),
         }
+        managers::host_wrote_status(&mut value, &before, jiff::Timestamp::now());
         changed = true;
     }
     if let Some(finalizer) = &completion.drop_finalizer {

@@ -15,6 +15,7 @@ mod error;
 mod group;
 mod layer;
 pub mod lifecycle;
+pub mod managers;
 mod meters;
 mod queue;
 pub mod references;

@@ -13,7 +13,7 @@ use super::{key, managers, value_of};
 use crate::auth::{Attributes, Resource};
 use crate::managed::{self, Applied, Conflict, Entries, Refused};
 use crate::router::{App, Call};
-use crate::status::{ApiError, ApiResult};
+use crate::status::{ApiError, ApiResult, UNKNOWN};
 
 /// Applies to an object or to its status; makes the object if it is not there.
 pub(super) async fn apply(app: &Arc<App>, call: Call) -> ApiResult<Response> {
@@ -95,7 +95,7 @@ fn merged(
     applied.map_err(|refused| match refused {
         Refused::Conflicts(conflicts) => conflict(&conflicts),
         // In these words and with this code kube-apiserver says it.
-        Refused::Type(why) => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "", why),
+        Refused::Type(why) => ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, UNKNOWN, why),
     })
 }
 

@@ -1,5 +1,6 @@
 //! The API as clients see it: a real store in a directory of its own, a real server with TLS on a free port.
 
+mod applies;
 mod cascade;
 mod definitions;
 mod deletes;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use threeport_scheduler::Listener as _;
+use threeport_store::Completion;
 
 use crate::harness::{Server, WIDGETS, widget, widgets};
 
@@ -46,6 +47,38 @@ async fn a_write_makes_work_due_and_rings() {
     let (_, body) = server.delete(&path).await;
     assert!(body["metadata"]["deletionTimestamp"].is_string());
     assert_eq!(heard(&mut server).await, [uid]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_host_is_named_as_the_manager_of_the_status_it_writes() {
+    let server = Server::start().await;
+    define(&server).await;
+    let path = format!("{}/w", widgets("default"));
+    server.make(&widgets("default"), &widget("w")).await;
+    let apply = async |query: &str, status: Value| {
+        let body =
+            json!({"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "status": status});
+        let request = server.request(reqwest::Method::PATCH, &format!("{path}/status?fieldManager=user{query}"));
+        let request = request.header("content-type", "application/apply-patch+yaml").body(body.to_string());
+        crate::harness::answer(request.send().await.expect("an answer")).await
+    };
+    assert_eq!(apply("", json!({"observed": 7})).await.0, 200);
+    let claim = server.store.claim("test", Duration::from_secs(30), 10).await.expect("claims").remove(0);
+    let status = json!({"observed": 8, "conditions": [{"type": "Ready", "status": "True"}]});
+    let completion = Completion { status: Some(status.clone()), ..Completion::default() };
+    server.store.complete(&claim, completion).await.expect("completed");
+    let (_, written) = server.get(&path).await;
+    let entries = written["metadata"]["managedFields"].as_array().expect("managers");
+    let of = |manager: &str| entries.iter().find(|entry| entry["manager"] == manager);
+    assert!(of("user").is_none(), "the host took what it changed: {written}");
+    let host = of("threeport").expect("the host's entry");
+    assert_eq!(host["fieldsV1"], json!({"f:status": {".": {}, "f:observed": {}, "f:conditions": {}}}));
+    assert_eq!((&host["operation"], &host["subresource"]), (&json!("Update"), &json!("status")));
+
+    assert_eq!(apply("", json!({})).await.1["status"], status, "what is the host's by now stays");
+    let (code, refused) = apply("", json!({"observed": 9})).await;
+    assert_eq!((code.as_u16(), &refused["details"]["causes"][0]["field"]), (409, &json!(".status.observed")));
     server.stop().await;
 }
 
