@@ -1,8 +1,8 @@
 //! Owners as Kubernetes has them: what is owned goes after its last owner, before it, or stays.
 
 use serde_json::Value;
-use threeport_store::lifecycle::{self, FOREGROUND, ORPHAN, Propagation};
-use threeport_store::{Error, ListQuery, Object, Resource, Scope};
+use threeport_store::lifecycle::{self, FINALIZER, FOREGROUND, ORPHAN, Propagation};
+use threeport_store::{Error, Key, ListQuery, Object, Resource, Scope};
 
 use crate::collector::{Collector, Outcome};
 use crate::deletion::{delete, put};
@@ -16,8 +16,8 @@ enum Standing {
     Solid,
     /// It is gone, or never was.
     Dangling,
-    /// It goes when what it owns is gone.
-    Waiting,
+    /// It goes when what it owns is gone; whose need of it does not count for that reason.
+    Waiting(Option<Key>),
     /// Nobody can tell: why.
     Unknown(String),
 }
@@ -53,14 +53,15 @@ impl Collector {
     /// Whether an object that nobody has deleted has to go because of its owners.
     pub(crate) async fn judge(&self, object: &Object, body: &Value) -> Result<Outcome, Error> {
         let owners = owners(body);
-        let (mut solid, mut waiting) = (0, 0);
+        let (mut solid, mut waiting, mut but) = (0, 0, Vec::new());
         let mut leaving: Vec<&Value> = Vec::new();
         for owner in owners {
             match self.standing(object, owner).await? {
                 Standing::Solid => solid += 1,
                 Standing::Dangling => leaving.push(owner),
-                Standing::Waiting => {
+                Standing::Waiting(freed) => {
                     waiting += 1;
+                    but.extend(freed);
                     leaving.push(owner);
                 }
                 Standing::Unknown(why) => {
@@ -79,7 +80,7 @@ impl Collector {
         }
         let owned = if waiting > 0 { self.store.owned(&object.uid).await? } else { Vec::new() };
         if owned.is_empty() {
-            return self.collect(object, body, None).await;
+            return self.collect(object, body, None, but).await;
         }
         // A circle would wait for itself: this one no longer holds its owners.
         let circle = owned.iter().any(|owned| {
@@ -94,12 +95,18 @@ impl Collector {
             self.write(vec![put(object, free)]).await?;
             return Ok(Outcome::Again);
         }
-        self.collect(object, body, Some(Propagation::Foreground)).await
+        self.collect(object, body, Some(Propagation::Foreground), but).await
     }
 
-    /// Deletes an object whose owners are gone, or wait for it.
-    async fn collect(&self, object: &Object, body: &Value, way: Option<Propagation>) -> Result<Outcome, Error> {
-        let Some(ops) = delete(object, way, Vec::new()) else { return Ok(Outcome::Settled) };
+    /// Deletes an object whose owners are gone, or wait for it. That it is needed by `but` does not count.
+    async fn collect(
+        &self,
+        object: &Object,
+        body: &Value,
+        way: Option<Propagation>,
+        but: Vec<Key>,
+    ) -> Result<Outcome, Error> {
+        let Some(ops) = delete(object, way, but) else { return Ok(Outcome::Settled) };
         match self.write(ops.into()).await {
             Ok(()) => {
                 meters::deleted("owner");
@@ -124,7 +131,12 @@ impl Collector {
             let at_hand = there.key.namespace.is_none() || there.key.namespace == object.key.namespace;
             if named && at_hand && &*there.key.name == name {
                 let waits = lifecycle::deleted(&body) && lifecycle::has_finalizer(&body, FOREGROUND);
-                return Ok(if waits { Standing::Waiting } else { Standing::Solid });
+                if !waits {
+                    return Ok(Standing::Solid);
+                }
+                // It may require what it owns, and each would wait for the other. Only its clean-up may still be in need of it.
+                let cleaned = !lifecycle::has_finalizer(&body, FINALIZER);
+                return Ok(Standing::Waiting(cleaned.then_some(there.key)));
             }
         }
         Ok(match self.namespaced(group, kind).await? {

@@ -266,6 +266,38 @@ async fn those_who_need_it_go_first_if_it_says_so() {
     server.stop().await;
 }
 
+#[tokio::test]
+async fn an_owner_that_requires_what_it_owns_goes_after_it_once_it_is_cleaned_up() {
+    let server = Server::start().await;
+    define_needy(&server).await;
+    let path = widgets("default");
+    for cleaned in [true, false] {
+        needy(&server, "owned", &[]).await;
+        let owner = needy(&server, "owner", &["owned"]).await;
+        if !cleaned {
+            let held = json!({"metadata": {"finalizers": ["threeport.dev/cleanup"]}});
+            assert_eq!(server.patch(&format!("{path}/owner"), "merge-patch", &held).await.0, 200);
+        }
+        let owned = json!({"metadata": {"ownerReferences": [reference(&owner, true)]}});
+        assert_eq!(server.patch(&format!("{path}/owned"), "merge-patch", &owned).await.0, 200);
+        assert_eq!(server.delete(&format!("{path}/owner?propagationPolicy=Foreground")).await.0, 200);
+        if !cleaned {
+            eventually("it is told what is in the way", async || {
+                let events = "/api/v1/namespaces/default/events?fieldSelector=involvedObject.name%3Downed";
+                let (_, events) = server.get(events).await;
+                events["items"].as_array()?.iter().any(|event| event["reason"] == "InUse").then_some(())
+            })
+            .await;
+            assert_eq!(names(&server, &path).await, ["owned", "owner"], "the clean-up may need it");
+            let done = json!({"metadata": {"finalizers": ["foregroundDeletion"]}});
+            assert_eq!(server.patch(&format!("{path}/owner"), "merge-patch", &done).await.0, 200);
+        }
+        gone(&server, &format!("{path}/owner")).await;
+        assert!(names(&server, &path).await.is_empty());
+    }
+    server.stop().await;
+}
+
 /// Closes a circle, which the API refuses: there may be one from before it did.
 async fn close_circle(server: &Server, namespace: &str, from: &str, to: &str) {
     let key = |name: &str| Key {
