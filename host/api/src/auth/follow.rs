@@ -11,12 +11,17 @@ use serde_json::Value;
 use threeport_store::{Change, Error, Key, ListQuery, Object, Op, Precondition, Resource, Scope, Store, lifecycle};
 use tokio::sync::watch;
 
-/// Told of what is in the followed collections.
+/// Until it follows anew.
+const AGAIN: Duration = Duration::from_millis(100);
+/// Until it follows anew when the store could not do what is to be done: to read everything again is not for nothing.
+const SICK: Duration = Duration::from_secs(1);
+
+/// Told of what is in the followed collections. After an error it is told all anew.
 pub(super) trait Follower: Send {
     /// All that is there, as of `version`.
-    fn all(&mut self, objects: Vec<Object>, version: u64) -> impl Future<Output = ()> + Send;
+    fn all(&mut self, objects: Vec<Object>, version: u64) -> impl Future<Output = Result<(), Error>> + Send;
     /// One change. Everything up to `settled` was told.
-    fn changed(&mut self, change: Change, settled: u64) -> impl Future<Output = ()> + Send;
+    fn changed(&mut self, change: Change, settled: u64) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
 /// Follows until the store closes or `stop` says so.
@@ -28,12 +33,17 @@ pub(super) async fn follow(
 ) {
     loop {
         tokio::select! {
-            result = run(&store, &collections, &mut follower) => {
-                tracing::debug!(?result, "following anew");
-            }
+            () = async {
+                let result = run(&store, &collections, &mut follower).await;
+                let pause = match &result {
+                    Err(error) if passes(error) => SICK,
+                    _ => AGAIN,
+                };
+                tracing::debug!(?result, ?pause, "following anew");
+                tokio::time::sleep(pause).await;
+            } => {}
             _ = stop.wait_for(|stopped| *stopped) => return,
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -54,13 +64,18 @@ async fn run(store: &Store, collections: &[Resource], follower: &mut impl Follow
     for resource in collections {
         watches.push(store.watch(Scope { resource: resource.clone(), namespace: None }, Some(version)).await?);
     }
-    follower.all(objects, version).await;
+    follower.all(objects, version).await?;
     let mut changes = select_all(watches);
     while let Some(change) = changes.next().await {
         let settled = changes.iter().map(threeport_store::Watch::position).min().unwrap_or(version);
-        follower.changed(change?, settled).await;
+        follower.changed(change?, settled).await?;
     }
     Ok(())
+}
+
+/// Whether an error is the store's and not the object's: the same succeeds later.
+pub(super) fn passes(error: &Error) -> bool {
+    matches!(error, Error::Full(_) | Error::Database(_))
 }
 
 /// A new object of a kind without generations, as the server itself writes it.
@@ -85,4 +100,62 @@ fn without_generation(mut body: Value) -> Value {
         metadata.remove("generation");
     }
     body
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use threeport_store::{Config, Key32};
+
+    use super::*;
+
+    /// Fails at the first change, and at the second time that it is told all.
+    struct Fails {
+        store: Store,
+        told: Vec<usize>,
+        changes: usize,
+        done: watch::Sender<bool>,
+    }
+
+    impl Follower for &mut Fails {
+        async fn all(&mut self, objects: Vec<Object>, _version: u64) -> Result<(), Error> {
+            self.told.push(objects.len());
+            match self.told.len() {
+                1 => put(&self.store, "second").await,
+                2 => Err(Error::Full("for a while".into())),
+                3 => {
+                    self.done.send_replace(true);
+                    Ok(())
+                }
+                _ => Ok(()),
+            }
+        }
+
+        async fn changed(&mut self, _change: Change, _settled: u64) -> Result<(), Error> {
+            self.changes += 1;
+            Err(Error::Database("for a while".into()))
+        }
+    }
+
+    fn maps() -> Resource {
+        Resource::new("", "configmaps")
+    }
+
+    async fn put(store: &Store, name: &str) -> Result<(), Error> {
+        let key = Key { resource: maps(), namespace: Some("a".into()), name: name.into() };
+        store.write(vec![create(key, json!({"metadata": {}}))]).await.map(drop)
+    }
+
+    #[tokio::test]
+    async fn what_failed_is_told_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store =
+            Store::open(Config::new(directory.path().join("store.db"), Key32::generate())).await.expect("a store");
+        put(&store, "first").await.expect("written");
+        let (done, stop) = watch::channel(false);
+        let mut follower = Fails { store: store.clone(), told: Vec::new(), changes: 0, done };
+        let following = follow(store, vec![maps()], &mut follower, stop);
+        tokio::time::timeout(Duration::from_secs(30), following).await.expect("told again");
+        assert_eq!((follower.told, follower.changes), (vec![1, 2, 2], 1), "what failed is in what is told next");
+    }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use threeport_store::{Change, ChangeKind, Error, Key, Object, Op, Resource, Store};
 
 use super::Auth;
-use super::follow::{Follower, create, exactly, update};
+use super::follow::{Follower, create, exactly, passes, update};
 use super::token::Named;
 
 const ACCOUNTS: &str = "serviceaccounts";
@@ -190,22 +190,24 @@ impl Keeper {
 }
 
 impl Follower for Keeper {
-    async fn all(&mut self, objects: Vec<Object>, _version: u64) {
+    async fn all(&mut self, objects: Vec<Object>, _version: u64) -> Result<(), Error> {
         for object in &objects {
-            self.tell(object, false).await;
+            self.tell(object, false).await?;
         }
+        Ok(())
     }
 
-    async fn changed(&mut self, change: Change, _settled: u64) {
-        self.tell(&change.object, change.kind == ChangeKind::Deleted).await;
+    async fn changed(&mut self, change: Change, _settled: u64) -> Result<(), Error> {
+        self.tell(&change.object, change.kind == ChangeKind::Deleted).await
     }
 }
 
 impl Keeper {
-    async fn tell(&self, object: &Object, gone: bool) {
-        if let Err(error) = self.look(object, gone).await {
-            tracing::warn!(object = %object.key, %error, "what a namespace has from the start could not be kept");
-        }
+    /// Fails when it is to be told again. What can never be kept is said, and does not keep the rest from being kept.
+    async fn tell(&self, object: &Object, gone: bool) -> Result<(), Error> {
+        let Err(error) = self.look(object, gone).await else { return Ok(()) };
+        tracing::warn!(object = %object.key, %error, "what a namespace has from the start could not be kept");
+        if passes(&error) { Err(error) } else { Ok(()) }
     }
 }
 

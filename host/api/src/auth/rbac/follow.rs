@@ -9,7 +9,7 @@ use threeport_store::{Change, ChangeKind, Error, Key, Object, Op, Resource, Stor
 use super::kinds::{self, Served};
 use super::{CLUSTER_ROLES, GROUP, PLURALS, defaults};
 use crate::auth::Auth;
-use crate::auth::follow::{Follower, create, everything, exactly, update};
+use crate::auth::follow::{Follower, create, everything, exactly, passes, update};
 use crate::registry::{CRD_GROUP, CRD_PLURAL};
 
 /// Follows what decides about rights.
@@ -45,7 +45,10 @@ impl Rights {
         let mut rights = Self { store, auth, served: Served::new() };
         let (objects, version) = everything(&rights.store, &collections()).await?;
         rights.take(&objects, version);
-        rights.settle().await;
+        if let Err(error) = rights.settle().await {
+            // What is there can be judged by; following begins with the rest.
+            tracing::warn!(%error, "roles are not settled yet");
+        }
         Ok(rights)
     }
 
@@ -58,11 +61,15 @@ impl Rights {
         self.auth.rbac.write().replace(&rest, version);
     }
 
-    /// Writes the roles that follow from others, until they are what they should be.
-    async fn settle(&self) {
-        if let Err(error) = self.try_settle().await {
-            // Another host was faster, or the store is going; what it wrote comes as a change.
-            tracing::debug!(%error, "roles are not settled yet");
+    /// Writes the roles that follow from others, until they are what they should be. Fails when that is to be done again.
+    async fn settle(&self) -> Result<(), Error> {
+        match self.try_settle().await {
+            Err(error) if !passes(&error) => {
+                // Another host was faster: what it wrote comes as a change.
+                tracing::debug!(%error, "roles are not settled yet");
+                Ok(())
+            }
+            result => result,
         }
     }
 
@@ -94,29 +101,41 @@ impl Rights {
         for (name, body) in wanted.into_iter().filter(|(name, _)| !there.contains(name)) {
             write(&self.store, &self.auth, create(role_key(CLUSTER_ROLES, &name), body)).await?;
         }
-        // A role that is gathered may be gathered from in its turn: edit into admin.
-        loop {
-            let gathered = self.auth.rbac.read().gathered();
-            if gathered.is_empty() {
-                return Ok(());
-            }
-            for (name, rules) in gathered {
-                let Some(object) = self.store.get(&role_key(CLUSTER_ROLES, &name)).await? else { continue };
-                let mut new = object.value();
-                new["rules"] = json!(rules);
-                write(&self.store, &self.auth, update(&object, new)).await?;
-            }
+        self.gather().await
+    }
+
+    /// Writes the roles that are gathered from others, one after the other: one that is gathered may be gathered from in its turn (edit into
+    /// admin), and two may be from each other.
+    async fn gather(&self) -> Result<(), Error> {
+        let rounds = self.auth.rbac.read().rounds();
+        for _ in 0..rounds {
+            let Some((name, rules)) = self.auth.rbac.read().ungathered() else { return Ok(()) };
+            let key = role_key(CLUSTER_ROLES, &name);
+            // Before it is looked for: one that is made meanwhile is newer.
+            let version = self.store.version();
+            let Some(object) = self.store.get(&key).await? else {
+                self.auth.rbac.removed(&key, version);
+                continue;
+            };
+            let mut new = object.value();
+            new["rules"] = json!(rules);
+            write(&self.store, &self.auth, update(&object, new)).await?;
         }
+        tracing::warn!(
+            rounds,
+            "roles that are gathered from each other do not come to rest; look at their aggregationRules"
+        );
+        Ok(())
     }
 }
 
 impl Follower for Rights {
-    async fn all(&mut self, objects: Vec<Object>, version: u64) {
+    async fn all(&mut self, objects: Vec<Object>, version: u64) -> Result<(), Error> {
         self.take(&objects, version);
-        self.settle().await;
+        self.settle().await
     }
 
-    async fn changed(&mut self, change: Change, settled: u64) {
+    async fn changed(&mut self, change: Change, settled: u64) -> Result<(), Error> {
         let (key, version) = (&change.object.key, change.object.resource_version);
         let gone = change.kind == ChangeKind::Deleted;
         let unsettled = if &*key.resource.group == CRD_GROUP {
@@ -137,9 +156,7 @@ impl Follower for Rights {
             // Also when it is known already: who wrote it may be a client.
             &*key.resource.plural == CLUSTER_ROLES
         };
-        if unsettled {
-            self.settle().await;
-        }
+        if unsettled { self.settle().await } else { Ok(()) }
     }
 }
 
@@ -156,5 +173,37 @@ async fn write(store: &Store, auth: &Auth, op: Op) -> Result<(), Error> {
         // Another host was faster.
         Err(Error::AlreadyExists(_)) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use threeport_store::{Config, Key32};
+
+    use super::*;
+    use crate::auth::TokenKeys;
+
+    #[tokio::test]
+    async fn a_gathered_role_that_is_gone_meanwhile_is_forgotten() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store =
+            Store::open(Config::new(directory.path().join("store.db"), Key32::generate())).await.expect("a store");
+        let keys = Arc::new(TokenKeys::load_or_create(&directory.path().join("keys")).expect("keys"));
+        let auth = Arc::new(Auth::new("t", keys, "https://issuer".into(), String::new()));
+        let body = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "x"},
+            "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"to": "x"}}]},
+            "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}],
+        });
+        let key = role_key(CLUSTER_ROLES, "x");
+        let written = store.write(vec![create(key.clone(), body)]).await.expect("written").remove(0);
+        auth.rbac.written(&written);
+        // As another host does: nothing tells this one.
+        store.write(vec![Op::Remove { key, precondition: exactly(&written) }]).await.expect("removed");
+        let rights = Rights { store, auth: auth.clone(), served: Served::new() };
+        tokio::time::timeout(Duration::from_secs(20), rights.gather()).await.expect("it ends").expect("gathered");
+        assert!(auth.rbac.read().ungathered().is_none());
     }
 }

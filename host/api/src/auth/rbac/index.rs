@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::de::DeserializeOwned;
 use threeport_store::{Key, Object};
 
@@ -39,6 +40,10 @@ pub(super) struct Index {
     groups: HashMap<String, Bound>,
     /// At which version an object was taken in or removed: what is older changes nothing.
     versions: HashMap<Key, u64>,
+    /// What was removed, by when: known until nothing older can come any more.
+    removed: BTreeMap<u64, Vec<Key>>,
+    /// Everything up to here was taken in: what is not known and not newer was removed meanwhile.
+    settled: u64,
 }
 
 /// Why something is allowed or not.
@@ -100,9 +105,10 @@ impl Granted {
 impl Index {
     /// Takes in an object as it is, unless a later one is known. Answers whether a ClusterRole changed.
     pub(super) fn put(&mut self, object: &Object) -> bool {
-        if !self.newer(&object.key, object.resource_version) {
-            return false;
-        }
+        self.newer(&object.key, object.resource_version) && self.take(object)
+    }
+
+    fn take(&mut self, object: &Object) -> bool {
         let at = (object.key.namespace.clone(), object.key.name.clone());
         match &*object.key.resource.plural {
             ROLES => {
@@ -133,6 +139,7 @@ impl Index {
         if !self.newer(key, version) {
             return false;
         }
+        self.removed.entry(version).or_default().push(key.clone());
         let at = (key.namespace.clone(), key.name.clone());
         match &*key.resource.plural {
             ROLES => drop(self.roles.remove(&at)),
@@ -155,26 +162,35 @@ impl Index {
             self.remove(&key, version);
         }
         for object in objects {
-            self.put(object);
+            // A list says what is there, however old it is.
+            if self.newest(&object.key, object.resource_version) {
+                self.take(object);
+            }
         }
+        self.settled(version);
     }
 
     /// Everything up to `version` was taken in: what is gone needs no mark any more.
     pub(super) fn settled(&mut self, version: u64) {
-        let Self { versions, roles, bindings, .. } = self;
-        versions.retain(|key, at| {
-            let there = || {
-                let name = (key.namespace.clone(), key.name.clone());
-                match &*key.resource.plural {
-                    ROLES | CLUSTER_ROLES => roles.contains_key(&name),
-                    _ => bindings.contains_key(&name),
+        self.settled = self.settled.max(version);
+        while let Some(oldest) = self.removed.first_entry().filter(|oldest| *oldest.key() <= self.settled) {
+            let (at, keys) = oldest.remove_entry();
+            for key in keys {
+                // Unless it was made again.
+                if self.versions.get(&key) == Some(&at) {
+                    self.versions.remove(&key);
                 }
-            };
-            *at > version || there()
-        });
+            }
+        }
     }
 
+    /// Whether it is news, and then notes it.
     fn newer(&mut self, key: &Key, version: u64) -> bool {
+        let late = version <= self.settled && !self.versions.contains_key(key);
+        !late && self.newest(key, version)
+    }
+
+    fn newest(&mut self, key: &Key, version: u64) -> bool {
         if &*key.resource.group != GROUP || self.versions.get(key).is_some_and(|known| *known >= version) {
             return false;
         }
@@ -286,13 +302,10 @@ impl Index {
         (rules, wrong)
     }
 
-    /// What the ClusterRoles that are gathered from others should say and do not.
-    pub(super) fn gathered(&self) -> Vec<(Name, Vec<PolicyRule>)> {
-        let mut out = Vec::new();
-        for (name, role) in &self.cluster_roles {
-            let Some(selectors) = role.aggregation_rule.as_ref().and_then(|a| a.cluster_role_selectors.as_ref()) else {
-                continue;
-            };
+    /// The first ClusterRole that is gathered from others and does not say what they say, with what it should say. Only the first: what others
+    /// should say may follow from it, and two that gather each other would swap their rules for ever.
+    pub(super) fn ungathered(&self) -> Option<(Name, Vec<PolicyRule>)> {
+        self.gathering().find_map(|(name, selectors)| {
             let mut rules: Vec<PolicyRule> = Vec::new();
             for (other, source) in &self.cluster_roles {
                 if other != name && selectors.iter().any(|selector| super::selector::selects(selector, source)) {
@@ -303,11 +316,22 @@ impl Index {
                     }
                 }
             }
-            if rules != list_rules(role) {
-                out.push((name.clone(), rules));
-            }
-        }
-        out
+            // In which order they are said, and how often, makes no difference.
+            let says = self.cluster_roles.get(name).map_or(&[][..], |role| list_rules(role));
+            let same = says.iter().all(|rule| rules.contains(rule)) && rules.iter().all(|rule| says.contains(rule));
+            (!same).then(|| (name.clone(), rules))
+        })
+    }
+
+    /// In how many writes every ClusterRole should be gathered.
+    pub(super) fn rounds(&self) -> usize {
+        (self.gathering().count() + 1).pow(2)
+    }
+
+    fn gathering(&self) -> impl Iterator<Item = (&Name, &Vec<LabelSelector>)> {
+        self.cluster_roles
+            .iter()
+            .filter_map(|(name, role)| Some((name, role.aggregation_rule.as_ref()?.cluster_role_selectors.as_ref()?)))
     }
 }
 
@@ -470,5 +494,68 @@ mod tests {
         index.replace(&[role(5, "pods")], 9);
         assert!(!may(&index, &alice, "pods", "a"), "the binding is not there any more");
         assert!(index.users.is_empty() && index.bindings.is_empty());
+    }
+
+    #[test]
+    fn what_comes_late_does_not_come_back() {
+        let mut index = Index::default();
+        let role = |name, version| object(ROLES, Some("a"), name, version, rules("pods"));
+        let there = |index: &Index, name: &str| index.roles.contains_key(&(Some("a".into()), name.into()));
+        index.put(&role("stays", 3));
+        index.remove(&role("gone", 10).key, 11);
+        index.settled(11);
+        assert!(index.removed.is_empty() && index.versions.len() == 1, "what is gone is not marked any more");
+        index.put(&role("gone", 10));
+        assert!(!there(&index, "gone"), "written before it was removed, told afterwards");
+        index.put(&role("stays", 4));
+        assert_eq!(index.versions.get(&role("stays", 4).key), Some(&4));
+        index.put(&role("gone", 12));
+        assert!(there(&index, "gone"), "made again");
+        index.remove(&role("gone", 12).key, 13);
+        index.put(&role("gone", 14));
+        index.settled(14);
+        assert!(there(&index, "gone") && index.versions.len() == 2 && index.removed.is_empty());
+        index.replace(&[role("missed", 9), role("stays", 4)], 15);
+        assert!(there(&index, "missed") && there(&index, "stays") && !there(&index, "gone"), "a list is believed");
+        index.put(&role("gone", 14));
+        assert!(!there(&index, "gone"), "older than the list that it is not in");
+    }
+
+    #[test]
+    fn roles_that_gather_each_other_come_to_rest() {
+        let mut index = Index::default();
+        let gathers = |labels: &[&str], mut body: Value, into: &str| {
+            let selectors: Vec<Value> = labels.iter().map(|l| json!({"matchLabels": {"to": l}})).collect();
+            if !selectors.is_empty() {
+                body["aggregationRule"] = json!({"clusterRoleSelectors": selectors});
+            }
+            body["metadata"]["labels"]["to"] = into.into();
+            body
+        };
+        for (version, name, body) in [
+            (1, "a", gathers(&["a"], rules("x"), "b")),
+            (2, "b", gathers(&["b"], rules("y"), "a")),
+            (3, "d", gathers(&[], rules("d"), "a")),
+            (4, "e", gathers(&[], rules("e"), "b")),
+        ] {
+            index.put(&object(CLUSTER_ROLES, None, name, version, body));
+        }
+        let mut version = 5;
+        let rounds = index.rounds();
+        while let Some((name, rules)) = index.ungathered() {
+            let mut role = ClusterRole::clone(&index.cluster_roles[&name]);
+            // However it was written before.
+            role.rules = Some(rules.iter().rev().chain(&rules[..1]).cloned().collect());
+            index.put(&object(CLUSTER_ROLES, None, &name, version, json!(role)));
+            version += 1;
+            assert!(version < 5 + u64::try_from(rounds).unwrap(), "they do not come to rest");
+        }
+        let says = |name: &str| {
+            let rules = list_rules(&index.cluster_roles[name]).iter();
+            rules.flat_map(|rule| rule.resources.clone().unwrap_or_default()).collect::<std::collections::BTreeSet<_>>()
+        };
+        for name in ["a", "b"] {
+            assert!(["d", "e"].iter().all(|of| says(name).contains(*of)), "{name}: {:?}", says(name));
+        }
     }
 }
