@@ -221,3 +221,34 @@ fn set(secret: &mut Value, field: &str, text: &str) {
     }
     secret["data"][field] = STANDARD.encode(text).into();
 }
+
+#[cfg(test)]
+mod tests {
+    use threeport_store::{Config, Key32};
+
+    use super::*;
+    use crate::auth::TokenKeys;
+
+    #[tokio::test]
+    async fn what_the_store_could_not_do_is_to_be_done_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store =
+            Store::open(Config::new(directory.path().join("store.db"), Key32::generate())).await.expect("a store");
+        let keys = Arc::new(TokenKeys::load_or_create(&directory.path().join("keys")).expect("keys"));
+        let auth = Arc::new(Auth::new("t", keys, "https://issuer".into(), String::new()));
+        let key = Key { resource: Resource::new("", NAMESPACES), namespace: None, name: "shop".into() };
+        let namespace = store.write(vec![create(key, json!({"metadata": {"name": "shop"}}))]).await;
+        let namespace = namespace.expect("written").remove(0);
+        let mut keeper = Keeper::new(store.clone(), auth);
+        keeper.all(vec![namespace.clone()], 0).await.expect("kept");
+        store
+            .write(vec![Op::Remove {
+                key: of(ACCOUNTS, "shop", DEFAULT),
+                precondition: threeport_store::Precondition::Present { uid: None, resource_version: None },
+            }])
+            .await
+            .expect("removed");
+        store.close().await.expect("closed");
+        keeper.all(vec![namespace], 0).await.expect_err("its account could not be made");
+    }
+}

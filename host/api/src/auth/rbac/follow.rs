@@ -185,13 +185,32 @@ mod tests {
     use super::*;
     use crate::auth::TokenKeys;
 
-    #[tokio::test]
-    async fn a_gathered_role_that_is_gone_meanwhile_is_forgotten() {
-        let directory = tempfile::tempdir().expect("a directory");
+    async fn world(directory: &tempfile::TempDir) -> (Store, Arc<Auth>) {
         let store =
             Store::open(Config::new(directory.path().join("store.db"), Key32::generate())).await.expect("a store");
         let keys = Arc::new(TokenKeys::load_or_create(&directory.path().join("keys")).expect("keys"));
         let auth = Arc::new(Auth::new("t", keys, "https://issuer".into(), String::new()));
+        (store, auth)
+    }
+
+    #[tokio::test]
+    async fn what_the_store_could_not_do_is_to_be_done_again() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (store, auth) = world(&directory).await;
+        let served = Served::from([("ws.g.io".into(), ("g.io".into(), "ws".into()))]);
+        let rights = Rights { store: store.clone(), auth, served };
+        rights.settle().await.expect("its roles are made");
+        let roles = everything(&store, &[Resource::new(GROUP, CLUSTER_ROLES)]).await.expect("listed").0;
+        let op = Op::Remove { key: roles[0].key.clone(), precondition: exactly(&roles[0]) };
+        store.write(vec![op]).await.expect("removed");
+        store.close().await.expect("closed");
+        rights.settle().await.expect_err("a role could not be made");
+    }
+
+    #[tokio::test]
+    async fn a_gathered_role_that_is_gone_meanwhile_is_forgotten() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (store, auth) = world(&directory).await;
         let body = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "x"},
             "aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"to": "x"}}]},
