@@ -42,10 +42,17 @@ enum Test {
 struct FieldRequirement {
     /// Where the value is; the first place that has one counts.
     paths: Vec<JsonPath>,
-    /// By name or namespace: decided without reading the object.
-    by_key: bool,
+    /// A part of the key: decided without reading the object.
+    of_key: Option<Part>,
     equal: bool,
     value: String,
+}
+
+/// A part of an object's key.
+#[derive(Clone, Copy, Debug)]
+enum Part {
+    Name,
+    Namespace,
 }
 
 /// What a selector needs of an object: its labels, read without building the rest.
@@ -79,21 +86,21 @@ impl Filter {
                     "invalid field selector: {part:?} has no =, == or != in it"
                 )));
             };
-            let (paths, by_key) = match field {
+            let (paths, of_key) = match field {
                 "metadata.name" => {
                     self.name = equal.then(|| value.to_owned()).or(self.name.take());
-                    (JsonPath::parse(".metadata.name").into_iter().collect(), true)
+                    (Vec::new(), Some(Part::Name))
                 }
                 "metadata.namespace" => {
                     self.namespace = equal.then(|| value.to_owned()).or(self.namespace.take());
-                    (JsonPath::parse(".metadata.namespace").into_iter().collect(), true)
+                    (Vec::new(), Some(Part::Namespace))
                 }
                 field => match kind.selectable.iter().find(|known| known.field == field) {
-                    Some(known) => (known.paths.clone(), false),
+                    Some(known) => (known.paths.clone(), None),
                     None => return Err(ApiError::bad_request(format!("field label not supported: {field}"))),
                 },
             };
-            self.fields.push(FieldRequirement { paths, by_key: by_key && equal, equal, value: value.to_owned() });
+            self.fields.push(FieldRequirement { paths, of_key, equal, value: value.to_owned() });
         }
         Ok(())
     }
@@ -113,10 +120,13 @@ impl Filter {
         if self.is_trivial() {
             return true;
         }
-        // Most are decided without reading the body.
-        if self.name.as_deref().is_some_and(|name| name != &*object.key.name)
-            || self.namespace.as_deref().is_some_and(|ns| Some(ns) != object.key.namespace.as_deref())
-        {
+        // Most are decided without reading the body. Each requirement counts: of several names, the rights of who asks were looked up for one.
+        let by_key = |field: &FieldRequirement| match field.of_key {
+            Some(Part::Name) => field.holds(&object.key.name),
+            Some(Part::Namespace) => field.holds(object.key.namespace.as_deref().unwrap_or_default()),
+            None => true,
+        };
+        if !self.fields.iter().all(by_key) {
             return false;
         }
         if !self.labels.is_empty() {
@@ -126,14 +136,20 @@ impl Filter {
                 return false;
             }
         }
-        if self.fields.iter().all(|field| field.by_key) {
+        if self.fields.iter().all(|field| field.of_key.is_some()) {
             return true;
         }
         let value: Value = serde_json::from_slice(body).unwrap_or_default();
-        self.fields.iter().all(|field| {
+        self.fields.iter().filter(|field| field.of_key.is_none()).all(|field| {
             let there = field.paths.iter().flat_map(|path| path.find(&value)).map(text).find(|text| !text.is_empty());
-            (there.unwrap_or_default() == field.value) == field.equal
+            field.holds(&there.unwrap_or_default())
         })
+    }
+}
+
+impl FieldRequirement {
+    fn holds(&self, value: &str) -> bool {
+        (value == self.value) == self.equal
     }
 }
 
@@ -250,6 +266,32 @@ mod tests {
             let requirements = parse_labels(text).expect(text);
             let holds = requirements.iter().all(|r| r.holds(labels.get(r.key.as_str()).copied()));
             assert_eq!(holds, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_name_and_namespace_of_a_field_selector_counts() {
+        let kinds = crate::registry::Registry::new();
+        let kind = kinds.find("", "v1", "secrets").expect("Secrets");
+        let key =
+            threeport_store::Key { resource: kind.resource.clone(), namespace: Some("shop".into()), name: "b".into() };
+        let object = Object { key, uid: "u".into(), resource_version: 1, body: Bytes::from_static(b"{}") };
+        let cases = [
+            ("metadata.name=b", true),
+            ("metadata.name==b,metadata.namespace=shop", true),
+            ("metadata.name=a", false),
+            ("metadata.name=a,metadata.name=b", false),
+            ("metadata.name=b,metadata.name=a", false),
+            ("metadata.name=b,metadata.name!=b", false),
+            ("metadata.name!=a", true),
+            ("metadata.name!=a,metadata.name=b", true),
+            ("metadata.namespace=shop,metadata.namespace=other", false),
+            ("metadata.namespace=other,metadata.namespace=shop", false),
+            ("metadata.namespace!=shop", false),
+        ];
+        for (text, expected) in cases {
+            let filter = Filter::parse(&kind, None, Some(text)).expect(text);
+            assert_eq!(filter.matches(&object), expected, "{text}");
         }
     }
 

@@ -14,15 +14,21 @@ impl Collector {
         let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let resource = Resource::new(text("/spec/group"), text("/spec/names/plural"));
         let scope = Scope { resource, namespace: None };
-        let all = ListQuery { scope: scope.clone(), limit: None, after: None, at: None };
-        let instances = self.store.list(all).await?.items;
+        // What was never served has no objects: those under its names are another kind's.
+        let served = is_established(body);
+        let instances = if served {
+            let all = ListQuery { scope: scope.clone(), limit: None, after: None, at: None };
+            self.store.list(all).await?.items
+        } else {
+            Vec::new()
+        };
         let now = lifecycle::timestamp(Timestamp::now());
         let mut next = body.clone();
         if instances.is_empty() {
             lifecycle::drop_finalizer(&mut next, INSTANCES);
             let (reason, message) = ("InstanceDeletionCompleted", "removed all instances");
             condition(&mut next["status"], "Terminating", false, reason, message, &now);
-            return match self.finish(object, next, vec![Demand::None(scope)]).await {
+            return match self.finish(object, next, served.then_some(Demand::None(scope)).into_iter().collect()).await {
                 Err(Error::NotEmpty(_)) => Ok(Outcome::Again),
                 result => result.map(|()| Outcome::Settled),
             };
@@ -38,4 +44,10 @@ impl Collector {
         }
         Ok(if swept.again { Outcome::Again } else { Outcome::Waits })
     }
+}
+
+/// Whether a definition was served at some time: it stays Established then.
+fn is_established(definition: &Value) -> bool {
+    let conditions = definition.pointer("/status/conditions").and_then(Value::as_array);
+    conditions.into_iter().flatten().any(|c| c["type"] == "Established" && c["status"] == "True")
 }

@@ -92,13 +92,8 @@ pub(super) async fn check(app: &App, kind: &Kind, body: &Value, old: Option<&Val
                     errors.push(FieldError::invalid(format!("spec.names.{field}"), now, "field is immutable"));
                 }
             }
-        } else if let (Some(group), Some(name)) =
-            (body["spec"]["group"].as_str(), body["spec"]["names"]["kind"].as_str())
-            && let Some(there) = app.registry.kinds().by_kind(group, name)
-            && there.builtin
-        {
-            let detail = format!("{name} of group {group} is built in");
-            errors.push(FieldError::invalid("spec.names.kind", &name.into(), detail));
+        } else {
+            errors.extend(names_of_ours(&app.registry.kinds(), body));
         }
     } else if kind.is_builtin(OWN_GROUP, "plugins") {
         let digest = body["spec"]["component"].as_str().unwrap_or_default();
@@ -145,6 +140,26 @@ pub(super) async fn check(app: &App, kind: &Kind, body: &Value, old: Option<&Val
     Ok(errors)
 }
 
+/// What a definition wants to be called and a built-in kind is called: its objects would be that kind's.
+fn names_of_ours(kinds: &registry::Kinds, definition: &Value) -> Vec<FieldError> {
+    let spec = &definition["spec"];
+    let (Some(group), Some(name), Some(plural)) =
+        (spec["group"].as_str(), spec["names"]["kind"].as_str(), spec["names"]["plural"].as_str())
+    else {
+        return Vec::new();
+    };
+    let mut errors = Vec::new();
+    if kinds.by_kind(group, name).is_some_and(|kind| kind.builtin) {
+        let detail = format!("{name} of group {group} is built in: choose another name or another group");
+        errors.push(FieldError::invalid("spec.names.kind", &name.into(), detail));
+    }
+    if kinds.all().any(|kind| kind.is_builtin(group, plural)) {
+        let detail = format!("{plural} of group {group} are built in: choose another name or another group");
+        errors.push(FieldError::invalid("spec.names.plural", &plural.into(), detail));
+    }
+    errors
+}
+
 /// The key of a namespace.
 pub(super) fn namespace_key(name: &str) -> Key {
     lifecycle::namespace_key(name)
@@ -168,5 +183,24 @@ pub(crate) async fn prepare_store(app: &Arc<App>) -> Result<(), Error> {
         // Another host was faster.
         Ok(_) | Err(Error::AlreadyExists(_)) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_definition_has_the_names_of_a_built_in_kind() {
+        let kinds = registry::Registry::new().kinds();
+        let fields = |group: &str, kind: &str, plural: &str| -> Vec<String> {
+            let definition = json!({"spec": {"group": group, "names": {"kind": kind, "plural": plural}}});
+            names_of_ours(&kinds, &definition).into_iter().map(|error| error.field.to_string()).collect()
+        };
+        let rbac = "rbac.authorization.k8s.io";
+        assert_eq!(fields(rbac, "Other", "clusterrolebindings"), ["spec.names.plural"]);
+        assert_eq!(fields(rbac, "ClusterRoleBinding", "others"), ["spec.names.kind"]);
+        assert_eq!(fields(OWN_GROUP, "Plugin", "plugins"), ["spec.names.kind", "spec.names.plural"]);
+        assert!(fields("example.com", "Plugin", "plugins").is_empty(), "another group");
     }
 }

@@ -27,6 +27,8 @@ use crate::table::{self, Include};
 const BOOKMARK: Duration = Duration::from_secs(60);
 /// How long a watch runs if the client does not say.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
+/// How long a watch runs at most, whatever the client says: times beyond it cannot be told apart, nor added to a clock.
+const AT_MOST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// GET of a collection with `watch=true`.
 pub(crate) async fn watch(app: &Arc<App>, call: Call) -> ApiResult<Response> {
@@ -67,7 +69,7 @@ pub(crate) async fn watch(app: &Arc<App>, call: Call) -> ApiResult<Response> {
         }
         Err(error) => return Err(error.into()),
     };
-    let timeout = query.number("timeoutSeconds")?.map_or(LONGEST, Duration::from_secs);
+    let timeout = lasts(query.number("timeoutSeconds")?);
     let mut form = form;
     let mut first: Vec<u8> = Vec::new();
     for object in &initial {
@@ -97,6 +99,11 @@ pub(crate) async fn watch(app: &Arc<App>, call: Call) -> ApiResult<Response> {
         Some((Ok(piece), follower))
     });
     Ok(json_response(StatusCode::OK, Body::from_stream(first.chain(rest))))
+}
+
+/// How long a watch runs.
+fn lasts(seconds: Option<u64>) -> Duration {
+    seconds.map_or(LONGEST, Duration::from_secs).min(AT_MOST)
 }
 
 /// 422 for parameters that cannot go together.
@@ -268,4 +275,18 @@ fn line(event: &Value) -> Vec<u8> {
     let mut out = event.to_string().into_bytes();
     out.push(b'\n');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_watch_of_any_length_has_an_end() {
+        assert_eq!(lasts(Some(5)), Duration::from_secs(5));
+        assert_eq!(lasts(None), LONGEST);
+        for seconds in [u64::MAX, u64::MAX / 2, 1 << 40] {
+            assert!(Instant::now().checked_add(lasts(Some(seconds))).is_some(), "{seconds}");
+        }
+    }
 }

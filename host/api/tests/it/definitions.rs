@@ -166,3 +166,43 @@ fn what_keeps_a_definition_from_being_served_is_named() {
     let errors = threeport_api::definition_errors(&definition(wrong));
     assert!(errors.len() == 1 && errors[0].contains("spec.versions[0].schema"), "{errors:?}");
 }
+
+#[tokio::test]
+async fn a_definition_with_the_names_of_a_built_in_kind_is_refused_and_takes_nothing_with_it() {
+    let server = Server::start().await;
+    let mut body = definition();
+    body["metadata"]["name"] = "clusterroles.rbac.authorization.k8s.io".into();
+    body["metadata"]["annotations"] = json!({"api-approved.kubernetes.io": "unapproved, for a test"});
+    body["spec"]["group"] = "rbac.authorization.k8s.io".into();
+    body["spec"]["names"] = json!({"plural": "clusterroles", "kind": "Widget"});
+    let (code, answer) = server.post(CRDS, &body).await;
+    assert_eq!(
+        (code.as_u16(), &answer["details"]["causes"][0]["field"]),
+        (422, &json!("spec.names.plural")),
+        "{answer}"
+    );
+    // One that got past the API is never served, and goes alone.
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let before = server.get(roles).await.1["items"].as_array().expect("roles").len();
+    let stored = lifecycle::create(body, "2026-11-23T20:00:00Z".parse().expect("a time"), "uid-1", true);
+    let key = Key {
+        resource: Resource::new("apiextensions.k8s.io", "customresourcedefinitions"),
+        namespace: None,
+        name: "clusterroles.rbac.authorization.k8s.io".into(),
+    };
+    let op = Op::Put { key, body: stored, precondition: Precondition::Absent, edges: None, wake: None };
+    server.store.write(vec![op]).await.expect("written");
+    let path = format!("{CRDS}/clusterroles.rbac.authorization.k8s.io");
+    eventually("its names are refused", async || {
+        let conditions = &server.get(&path).await.1["status"]["conditions"];
+        conditions
+            .as_array()
+            .is_some_and(|c| c.iter().any(|c| c["type"] == "Established" && c["status"] == "False"))
+            .then_some(())
+    })
+    .await;
+    assert_eq!(server.delete(&path).await.0, 200);
+    eventually("it is gone", async || (server.get(&path).await.0 == 404).then_some(())).await;
+    assert_eq!(server.get(roles).await.1["items"].as_array().expect("roles").len(), before);
+    server.stop().await;
+}

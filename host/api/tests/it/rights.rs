@@ -118,6 +118,10 @@ async fn reading_is_not_reading_secrets() {
     assert_eq!(get("/api/v1/namespaces/a/secrets").await, 403);
     assert_eq!(get("/api/v1/namespaces/a/secrets?fieldSelector=metadata.name%3Done").await, 200);
     assert_eq!(get("/api/v1/namespaces/a/secrets?fieldSelector=metadata.name%21%3Done").await, 403);
+    server.make("/api/v1/namespaces/a/secrets", &json!({"metadata": {"name": "two"}})).await;
+    let both = "/api/v1/namespaces/a/secrets?fieldSelector=metadata.name%3Done,metadata.name%3Dtwo";
+    let (code, answer) = server.with_token(&token, Method::GET, both, None).await;
+    assert_eq!((code.as_u16(), &answer["items"]), (200, &json!([])), "no object has two names");
     server.kubectl_ok(&["delete", "rolebinding", "one", "-n", "a"]).await;
     assert_eq!(get("/api/v1/namespaces/a/secrets/one").await, 403, "at once");
     server.stop().await;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{CLUSTER_ROLES, GROUP};
-use crate::registry::PLUGIN;
+use crate::registry::{PLUGIN, is_established};
 
 /// Label of the roles that come and go with the kinds of a group.
 pub(super) const KINDS_OF: &str = "threeport.dev/kinds-of";
@@ -16,13 +16,13 @@ const READABLE: [&str; 5] = ["plan", "replay", "runs", "tree", "why"];
 /// Namespaced kinds of plugins: by the definition's name, group and plural.
 pub(super) type Served = BTreeMap<String, (String, String)>;
 
-/// Group and plural, if tenants are to use it: a plugin serves it and its objects live in namespaces.
+/// Group and plural, if tenants are to use it: a plugin serves it, its names are its own, and its objects live in namespaces.
 pub(super) fn served(definition: &Value) -> Option<(String, String)> {
     let spec = &definition["spec"];
     let plugin = definition.pointer("/metadata/annotations")?.get(PLUGIN)?.as_str()?;
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let known = (text(&spec["group"])?, text(&spec["names"]["plural"])?);
-    (!plugin.is_empty() && spec["scope"] == "Namespaced").then_some(known)
+    (!plugin.is_empty() && spec["scope"] == "Namespaced" && is_established(definition)).then_some(known)
 }
 
 /// The roles for these kinds, by name.
@@ -72,16 +72,18 @@ mod tests {
 
     #[test]
     fn the_kinds_of_plugins_make_roles_for_their_group() {
-        let definition = |scope: &str, plugin: Option<&str>| {
+        let definition = |scope: &str, plugin: Option<&str>, established: &str| {
             let mut definition = json!({"spec": {"group": "g.io", "names": {"plural": "ws"}, "scope": scope}});
+            definition["status"]["conditions"] = json!([{"type": "Established", "status": established}]);
             if let Some(plugin) = plugin {
                 definition["metadata"] = json!({"annotations": {PLUGIN: plugin}});
             }
             served(&definition)
         };
-        assert_eq!(definition("Namespaced", None), None, "a user's own kind: their roles say who uses it");
-        assert_eq!(definition("Cluster", Some("p")), None, "not a tenant's");
-        let served = Served::from([("ws.g.io".into(), definition("Namespaced", Some("p")).expect("served"))]);
+        assert_eq!(definition("Namespaced", None, "True"), None, "a user's own kind: their roles say who uses it");
+        assert_eq!(definition("Cluster", Some("p"), "True"), None, "not a tenant's");
+        assert_eq!(definition("Namespaced", Some("p"), "False"), None, "the names are another kind's");
+        let served = Served::from([("ws.g.io".into(), definition("Namespaced", Some("p"), "True").expect("served"))]);
         let roles = roles(&served);
         assert_eq!(roles.keys().collect::<Vec<_>>(), ["threeport:kinds:g.io:edit", "threeport:kinds:g.io:view"]);
         let edit = &roles["threeport:kinds:g.io:edit"];

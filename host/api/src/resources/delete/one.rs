@@ -15,7 +15,7 @@ use super::options::Options;
 use crate::auth::User;
 use crate::clock;
 use crate::definitions;
-use crate::registry::{CRD_GROUP, CRD_PLURAL, Kind, OWN_GROUP, PLUGIN};
+use crate::registry::{CRD_GROUP, CRD_PLURAL, Kind, OWN_GROUP, PLUGIN, is_established};
 use crate::resources::{after, answer, existing, key};
 use crate::router::{App, Call};
 use crate::status::{ApiError, ApiResult, json_response, success};
@@ -155,7 +155,7 @@ async fn plan(
     if kind.is_builtin(CRD_GROUP, CRD_PLURAL) {
         if old["metadata"]["annotations"][PLUGIN].is_string() {
             // Only the plugin can remove what they made.
-            demands.push(Demand::None(instances(old)));
+            demands.extend(no_instances(old));
         } else {
             return Ok((terminating(old, lifecycle::delete_after(old, now, way, INSTANCES)), demands));
         }
@@ -172,10 +172,11 @@ async fn is_needed(app: &App, key: &Key) -> ApiResult<bool> {
     Ok(app.store.dependants(key).await?.iter().any(|(user, edge)| user != key && edge.is_needed()))
 }
 
-/// The objects that a definition defines.
-fn instances(definition: &Value) -> Scope {
+/// That there are no objects that a definition defines. One that was never served has none: those under its names are another kind's.
+fn no_instances(definition: &Value) -> Option<Demand> {
     let text = |pointer: &str| definition.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    Scope { resource: Resource::new(text("/spec/group"), text("/spec/names/plural")), namespace: None }
+    let resource = Resource::new(text("/spec/group"), text("/spec/names/plural"));
+    is_established(definition).then_some(Demand::None(Scope { resource, namespace: None }))
 }
 
 /// What goes with its content is marked by its time alone, as Kubernetes does it.
@@ -209,7 +210,7 @@ async fn nothing_served(app: &App, plugin: &Object) -> ApiResult<Vec<Demand>> {
     let all = app.store.list(ListQuery { scope, limit: None, after: None, at: None }).await?.items;
     let definitions = all.iter().map(Object::value);
     let served = definitions.filter(|body| body["metadata"]["annotations"][PLUGIN].as_str() == Some(&*plugin.key.name));
-    Ok(served.map(|body| Demand::None(instances(&body))).collect())
+    Ok(served.filter_map(|body| no_instances(&body)).collect())
 }
 
 /// 409 with what stands in the way.
