@@ -167,7 +167,7 @@ async fn route(app: &Arc<App>, request: Request, meter: &mut Meter, trail: &mut 
                     return Err(ApiError::method_not_allowed(parts.method.as_str()));
                 }
                 let key = resources::key_of(&kind, namespace, name);
-                return insight::show(app, view, &key).await;
+                return insight::show(app, &user, view, &key).await;
             }
             let (status, scale) = match subresource {
                 None => (false, false),

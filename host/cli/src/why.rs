@@ -51,6 +51,7 @@ fn tell(out: &mut impl Write, why: &Value) -> Result<()> {
             (None, None) => String::new(),
         };
         let is = match (text("ready"), object["uid"].is_null()) {
+            (_, true) if text("reason") == "Forbidden" => "is not yours to see",
             (_, true) => "is missing",
             _ if object["deleting"] == true => "is being deleted",
             ("True", _) => "is Ready",

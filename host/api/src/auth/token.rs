@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -124,12 +125,13 @@ impl Tokens {
         now: i64,
     ) -> Option<Result<(User, Vec<String>), String>> {
         let claims = self.claims(token)?;
-        Some(self.check(store, &claims, audiences, now).await)
+        Some(self.check(store, token, &claims, audiences, now).await)
     }
 
     async fn check(
         &self,
         store: &Store,
+        token: &str,
         claims: &Claims,
         audiences: &[String],
         now: i64,
@@ -152,10 +154,17 @@ impl Tokens {
         if *account.uid != *serviceaccount.uid {
             return Err(format!("service account UID ({}) does not match claim ({})", account.uid, serviceaccount.uid));
         }
+        if Content::of(&account)?.ended(now) {
+            return Err(format!("service account {namespace}/{} has been deleted", serviceaccount.name));
+        }
         if let Some(secret) = secret {
+            let invalidated = || "service account token has been invalidated".to_owned();
             let bound = store.get(&there("secrets", secret)).await.map_err(|error| error.to_string())?;
-            if bound.is_none_or(|bound| *bound.uid != *secret.uid) {
-                return Err("service account token has been invalidated".to_owned());
+            let bound = bound.filter(|bound| *bound.uid == *secret.uid).ok_or_else(invalidated)?;
+            let content = Content::of(&bound)?;
+            // What has no time of its own is good as long as the Secret says it: that is how it is taken back.
+            if content.ended(now) || (claims.exp.is_none() && !content.says(token)) {
+                return Err(invalidated());
             }
         }
         let mut user = User::service_account(namespace, &serviceaccount.name, &serviceaccount.uid);
@@ -208,9 +217,42 @@ impl Tokens {
     }
 }
 
+/// Clocks of several hosts may differ by this many seconds.
+const LEEWAY: i64 = 60;
+
+/// What counts of an account or a Secret for the tokens that are bound to it.
+#[derive(Deserialize)]
+struct Content {
+    metadata: Lifetime,
+    #[serde(default)]
+    data: Option<HashMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Lifetime {
+    #[serde(default)]
+    deletion_timestamp: Option<Timestamp>,
+}
+
+impl Content {
+    fn of(object: &Object) -> Result<Self, String> {
+        serde_json::from_slice(&object.body).map_err(|error| format!("{} cannot be read: {error}", object.key))
+    }
+
+    /// Its deletion was asked for, and the time for it is over.
+    fn ended(&self, now: i64) -> bool {
+        self.metadata.deletion_timestamp.is_some_and(|at| at.as_second().saturating_add(LEEWAY) < now)
+    }
+
+    /// A Secret has this token in it.
+    fn says(&self, token: &str) -> bool {
+        let said = self.data.as_ref().and_then(|data| data.get("token"));
+        said.and_then(|said| STANDARD.decode(said).ok()).is_some_and(|said| said == token.as_bytes())
+    }
+}
+
 fn in_time(claims: &Claims, now: i64) -> Result<(), String> {
-    /// Clocks of several hosts may differ by this many seconds.
-    const LEEWAY: i64 = 60;
     if claims.exp.is_some_and(|exp| now >= exp) {
         return Err("service account token has expired".to_owned());
     }
@@ -247,6 +289,12 @@ mod tests {
         let body = json!({"metadata": {"name": name, "namespace": "shop", "uid": uid}});
         let op = Op::Put { key: key(plural, name), body, precondition: Precondition::Absent, edges: None, wake: None };
         store.write(vec![op]).await.expect("written").remove(0)
+    }
+
+    async fn change(store: &Store, plural: &str, name: &str, body: Value) {
+        let precondition = Precondition::Present { uid: None, resource_version: None };
+        let op = Op::Put { key: key(plural, name), body, precondition, edges: None, wake: None };
+        store.write(vec![op]).await.expect("written");
     }
 
     async fn remove(store: &Store, plural: &str, name: &str) {
@@ -293,10 +341,46 @@ mod tests {
         put(store, "secrets", "s", "s1").await;
         let bound = Named { name: "s".into(), uid: "s1".into() };
         let token = tokens.make(&account, Some(bound), &ours(), 1000, None).expect("made");
+        let secret = |token: &str| {
+            let metadata = json!({"name": "s", "namespace": "shop", "uid": "s1"});
+            json!({"metadata": metadata, "data": {"token": STANDARD.encode(token)}})
+        };
+        let error = tokens.user(store, &token, &ours(), 1000).await.expect("ours").expect_err("nothing in it");
+        assert!(error.contains("invalidated"), "{error}");
+        change(store, "secrets", "s", secret(&token)).await;
         assert!(tokens.user(store, &token, &ours(), i64::MAX - 60).await.expect("ours").is_ok());
+        change(store, "secrets", "s", secret("another")).await;
+        assert!(tokens.user(store, &token, &ours(), 1000).await.expect("ours").is_err(), "another is in it");
+        change(store, "secrets", "s", secret(&token)).await;
         remove(store, "secrets", "s").await;
         let error = tokens.user(store, &token, &ours(), 1000).await.expect("ours").expect_err("no Secret");
         assert!(error.contains("invalidated"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_token_ends_soon_after_the_deletion_of_what_it_is_bound_to_was_asked_for() {
+        let World { store, tokens, .. } = &world().await;
+        let account = put(store, "serviceaccounts", "robot", "u1").await;
+        put(store, "secrets", "s", "s1").await;
+        let bound = Named { name: "s".into(), uid: "s1".into() };
+        let token = tokens.make(&account, Some(bound), &ours(), 1000, Some(9000)).expect("made");
+        let body = |name: &str, uid: &str, deleted: bool| {
+            let mut body =
+                json!({"metadata": {"name": name, "namespace": "shop", "uid": uid, "finalizers": ["g.io/kept"]}});
+            if deleted {
+                // Second 2000.
+                body["metadata"]["deletionTimestamp"] = "1970-01-01T00:33:20Z".into();
+            }
+            body
+        };
+        let good = async |now: i64| tokens.user(store, &token, &ours(), now).await.expect("ours").is_ok();
+        for (plural, name, uid) in [("serviceaccounts", "robot", "u1"), ("secrets", "s", "s1")] {
+            assert!(good(2100).await, "{plural}");
+            change(store, plural, name, body(name, uid, true)).await;
+            assert!(good(2060).await, "{plural}: clocks differ");
+            assert!(!good(2061).await, "{plural}");
+            change(store, plural, name, body(name, uid, false)).await;
+        }
     }
 
     #[tokio::test]

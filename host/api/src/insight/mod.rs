@@ -13,8 +13,10 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use futures::future::BoxFuture;
 use serde::Serialize;
-use threeport_store::{Key, Object};
+use threeport_store::{Key, Object, lifecycle};
 
+use self::node::Node;
+use crate::auth::{Attributes, Resource, User};
 use crate::router::App;
 use crate::status::{ApiError, ApiResult, json_response};
 
@@ -119,12 +121,13 @@ impl View {
 /// Longest wait for what the controller says.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Answers a view of an object.
-pub(crate) async fn show(app: &Arc<App>, view: View, key: &Key) -> ApiResult<Response> {
+/// Answers a view of an object, to somebody who may have it.
+pub(crate) async fn show(app: &Arc<App>, user: &User, view: View, key: &Key) -> ApiResult<Response> {
     let object = app.store.get(key).await?.ok_or_else(|| ApiError::not_found(&key.resource, &key.name))?;
+    let viewer = Viewer { app, user, root: key };
     let body = match view {
-        View::Tree => serde_json::to_vec(&tree::tree(app, &object).await?),
-        View::Why => serde_json::to_vec(&why::why(app, &object).await?),
+        View::Tree => serde_json::to_vec(&tree::tree(viewer, &object).await?),
+        View::Why => serde_json::to_vec(&why::why(viewer, &object).await?),
     };
     let body = body.map_err(|error| ApiError::internal(format!("the answer cannot be written: {error}")))?;
     Ok(json_response(StatusCode::OK, body))
@@ -137,6 +140,46 @@ async fn placed(app: &App, object: &Object) -> ApiResult<Vec<Placed>> {
         Ok(Ok(placed)) => Ok(placed),
         Ok(Err(why)) => Err(ApiError::internal(why)),
         Err(_) => Err(ApiError::internal("what is on targets could not be found out in time; try again")),
+    }
+}
+
+/// For whom a view is made.
+#[derive(Clone, Copy)]
+struct Viewer<'a> {
+    app: &'a Arc<App>,
+    user: &'a User,
+    /// What was asked for, and granted.
+    root: &'a Key,
+}
+
+impl Viewer<'_> {
+    /// Whether they may see how an object is. Of all others they see no more than what they are called, as in the fields that name them.
+    fn sees(&self, key: &Key) -> bool {
+        if key == self.root {
+            return true;
+        }
+        // A namespace lies in itself, for the rules.
+        let own = lifecycle::is_namespace(key).then_some(&key.name);
+        let resource = Resource {
+            group: &key.resource.group,
+            resource: &key.resource.plural,
+            namespace: key.namespace.as_ref().or(own).map_or("", |namespace| namespace),
+            name: &key.name,
+            ..Resource::default()
+        };
+        self.app.auth.rbac().decide(self.user, &Attributes::on("get", resource)).allowed()
+    }
+
+    /// The node of a key as they may see it.
+    async fn node(&self, key: &Key) -> ApiResult<Node> {
+        if self.sees(key) { node::node(self.app, key).await } else { Ok(node::unseen(self.app, key)) }
+    }
+
+    /// What names an object as its owner. An owner in a namespace has none elsewhere, whatever others say.
+    async fn owned(&self, owner: &Object) -> ApiResult<Vec<Object>> {
+        let mut owned = self.app.store.owned(&owner.uid).await?;
+        owned.retain(|child| owner.key.namespace.is_none() || child.key.namespace == owner.key.namespace);
+        Ok(owned)
     }
 }
 

@@ -15,7 +15,7 @@ use crate::status::ApiResult;
 pub(crate) struct Node {
     #[serde(flatten)]
     pub(crate) reference: Reference,
-    /// None: it does not exist.
+    /// None: it does not exist, or is not theirs to see who ask.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) uid: Option<String>,
     /// True, False or Unknown. What has no conditions (a Secret) is ready by being there.
@@ -40,6 +40,11 @@ impl Node {
 
     pub(crate) fn is_ready(&self) -> bool {
         self.ready == "True"
+    }
+
+    /// Not theirs to see who ask.
+    pub(crate) fn is_unseen(&self) -> bool {
+        self.uid.is_none() && self.reason == UNSEEN
     }
 
     /// `Widget shop/web`
@@ -73,30 +78,36 @@ pub(crate) async fn node(app: &App, key: &Key) -> ApiResult<Node> {
 }
 
 fn missing(app: &App, key: &Key) -> Node {
+    let (reference, served) = named(app, key);
+    let message = if served {
+        format!("{key} does not exist: create it")
+    } else {
+        format!("{key} does not exist, and nothing serves {}: push the plugin that does", key.resource)
+    };
+    let (ready, reason) = ("False".to_owned(), "NotFound".to_owned());
+    Node { reference, uid: None, ready, reason, message, since: None, deleting: false }
+}
+
+/// Reason of a node that is not theirs to see who ask.
+const UNSEEN: &str = "Forbidden";
+
+/// The node of a key for somebody who may not get it: what it is called, and not even whether it is there.
+pub(crate) fn unseen(app: &App, key: &Key) -> Node {
+    let reference = named(app, key).0;
+    let (ready, reason) = ("Unknown".to_owned(), UNSEEN.to_owned());
+    Node { reference, uid: None, ready, reason, message: String::new(), since: None, deleting: false }
+}
+
+/// What a key is called, and whether its kind is served.
+fn named(app: &App, key: &Key) -> (Reference, bool) {
     let kinds = app.registry.kinds();
     let known = kinds.all().find(|kind| kind.resource == key.resource);
-    let (api_version, kind, message) = match known {
-        Some(kind) => (kind.api_version.to_string(), kind.kind.to_string(), format!("{key} does not exist: create it")),
-        None => (
-            key.resource.group.to_string(),
-            key.resource.plural.to_string(),
-            format!("{key} does not exist, and nothing serves {}: push the plugin that does", key.resource),
-        ),
+    let (api_version, kind) = match known {
+        Some(kind) => (kind.api_version.to_string(), kind.kind.to_string()),
+        None => (key.resource.group.to_string(), key.resource.plural.to_string()),
     };
-    Node {
-        reference: Reference {
-            api_version,
-            kind,
-            namespace: key.namespace.as_deref().map(str::to_owned),
-            name: key.name.to_string(),
-        },
-        uid: None,
-        ready: "False".to_owned(),
-        reason: "NotFound".to_owned(),
-        message,
-        since: None,
-        deleting: false,
-    }
+    let namespace = key.namespace.as_deref().map(str::to_owned);
+    (Reference { api_version, kind, namespace, name: key.name.to_string() }, known.is_some())
 }
 
 /// The node of a stored object.

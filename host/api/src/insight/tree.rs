@@ -1,15 +1,13 @@
 //! `GET …/{name}/tree`: the object, what it refers to, who refers to it, its children, and what is on targets because of it.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use serde::Serialize;
 use threeport_store::{Key, Object};
 
-use super::node::{Link, Node, node, of_object};
-use super::{Metadata, Placed, placed};
-use crate::router::App;
+use super::node::{Link, Node, of_object};
+use super::{Metadata, Placed, Viewer, placed};
 use crate::status::ApiResult;
 
 /// Objects of this control plane in a tree, at most.
@@ -64,16 +62,16 @@ impl Branch {
 }
 
 /// The tree of an object.
-pub(super) async fn tree(app: &Arc<App>, object: &Object) -> ApiResult<Tree> {
-    let mut growing = Growing { app, seen: HashSet::new(), truncated: false };
+pub(super) async fn tree(viewer: Viewer<'_>, object: &Object) -> ApiResult<Tree> {
+    let mut growing = Growing { viewer, seen: HashSet::new(), truncated: false };
     let root = growing.grow(object, 0).await?;
     let mut referrers = Vec::new();
-    for (key, edge) in app.store.dependants(&object.key).await? {
+    for (key, edge) in viewer.app.store.dependants(&object.key).await? {
         if growing.full() {
             break;
         }
         growing.seen.insert(key.clone());
-        referrers.push(Linked { link: (&edge).into(), object: Branch::bare(node(app, &key).await?) });
+        referrers.push(Linked { link: (&edge).into(), object: Branch::bare(viewer.node(&key).await?) });
     }
     Ok(Tree {
         api_version: "threeport.dev/v1",
@@ -86,7 +84,7 @@ pub(super) async fn tree(app: &Arc<App>, object: &Object) -> ApiResult<Tree> {
 }
 
 struct Growing<'a> {
-    app: &'a Arc<App>,
+    viewer: Viewer<'a>,
     /// Shown already: not followed again, or circles had no end.
     seen: HashSet<Key>,
     truncated: bool,
@@ -102,13 +100,16 @@ impl Growing<'_> {
     fn grow<'b>(&'b mut self, object: &'b Object, depth: usize) -> BoxFuture<'b, ApiResult<Branch>> {
         Box::pin(async move {
             self.seen.insert(object.key.clone());
-            let mut branch = Branch::bare(of_object(self.app, object).await?);
+            if !self.viewer.sees(&object.key) {
+                return Ok(Branch::bare(self.viewer.node(&object.key).await?));
+            }
+            let mut branch = Branch::bare(of_object(self.viewer.app, object).await?);
             branch.references = self.references(object, depth).await?;
-            branch.inventory = placed(self.app, object).await?;
+            branch.inventory = placed(self.viewer.app, object).await?;
             if depth >= DEPTH {
                 return Ok(branch);
             }
-            for child in self.app.store.owned(&object.uid).await? {
+            for child in self.viewer.owned(object).await? {
                 if self.full() {
                     break;
                 }
@@ -124,14 +125,15 @@ impl Growing<'_> {
     fn references<'b>(&'b mut self, object: &'b Object, depth: usize) -> BoxFuture<'b, ApiResult<Vec<Linked>>> {
         Box::pin(async move {
             let mut linked = Vec::new();
-            for edge in self.app.store.references(&object.key).await? {
+            for edge in self.viewer.app.store.references(&object.key).await? {
                 if self.full() {
                     break;
                 }
-                let mut branch = Branch::bare(node(self.app, &edge.to).await?);
+                let mut branch = Branch::bare(self.viewer.node(&edge.to).await?);
                 if self.seen.insert(edge.to.clone())
                     && depth < DEPTH
-                    && let Some(next) = self.app.store.get(&edge.to).await?
+                    && self.viewer.sees(&edge.to)
+                    && let Some(next) = self.viewer.app.store.get(&edge.to).await?
                 {
                     branch.references = self.references(&next, depth + 1).await?;
                 }

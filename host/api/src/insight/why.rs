@@ -1,7 +1,6 @@
 //! `GET …/{name}/why`: the causal chain from an object to the first thing that is in its way.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -9,7 +8,7 @@ use serde_json::Value;
 use threeport_store::{Class, Key, Object, Resource};
 
 use super::node::{Link, Node, node, plugin_of};
-use super::{Metadata, Placed, Problem, placed};
+use super::{Metadata, Placed, Problem, Viewer, placed};
 use crate::registry::OWN_GROUP;
 use crate::router::App;
 use crate::status::ApiResult;
@@ -86,7 +85,7 @@ struct Blocker {
 }
 
 /// The chain of an object.
-pub(super) async fn why(app: &Arc<App>, object: &Object) -> ApiResult<Why> {
+pub(super) async fn why(viewer: Viewer<'_>, object: &Object) -> ApiResult<Why> {
     let mut chain: Vec<Step> = Vec::new();
     let mut seen = HashSet::new();
     let mut next = Some(Blocker { key: object.key.clone(), via: None, relation: None });
@@ -94,13 +93,13 @@ pub(super) async fn why(app: &Arc<App>, object: &Object) -> ApiResult<Why> {
         if !seen.insert(blocker.key.clone()) || chain.len() >= STEPS {
             break;
         }
-        let (mut step, blockers) = step(app, blocker).await?;
+        let (mut step, blockers) = step(viewer, blocker).await?;
         let mut blockers = blockers.into_iter().filter(|blocker| !seen.contains(&blocker.key)).collect::<Vec<_>>();
         if !blockers.is_empty() {
             next = Some(blockers.remove(0));
         }
         for other in blockers {
-            step.also_waits_for.push(node(app, &other.key).await?);
+            step.also_waits_for.push(viewer.node(&other.key).await?);
         }
         chain.push(step);
     }
@@ -116,10 +115,12 @@ pub(super) async fn why(app: &Arc<App>, object: &Object) -> ApiResult<Why> {
 }
 
 /// An object on the way, and what is in its way, what counts most first.
-async fn step(app: &Arc<App>, blocker: Blocker) -> ApiResult<(Step, Vec<Blocker>)> {
+async fn step(viewer: Viewer<'_>, blocker: Blocker) -> ApiResult<(Step, Vec<Blocker>)> {
     let Blocker { key, via, relation } = blocker;
-    let object = node(app, &key).await?;
-    let stored = app.store.get(&key).await?;
+    let app = viewer.app;
+    let object = viewer.node(&key).await?;
+    // What is not theirs to see ends the chain.
+    let stored = if object.is_unseen() { None } else { app.store.get(&key).await? };
     let mut step = Step {
         via,
         relation,
@@ -142,11 +143,12 @@ async fn step(app: &Arc<App>, blocker: Blocker) -> ApiResult<(Step, Vec<Blocker>
     }
     let all = placed(app, &stored).await?;
     step.targets = all.into_iter().filter(|placed| placed.health != "current" || placed.error.is_some()).collect();
-    let blockers = blockers(app, &stored, &step, plugin).await?;
+    let blockers = blockers(viewer, &stored, &step, plugin).await?;
     Ok((step, blockers))
 }
 
-async fn blockers(app: &Arc<App>, object: &Object, step: &Step, plugin: Option<String>) -> ApiResult<Vec<Blocker>> {
+async fn blockers(viewer: Viewer<'_>, object: &Object, step: &Step, plugin: Option<String>) -> ApiResult<Vec<Blocker>> {
+    let app = viewer.app;
     let mut blockers = Vec::new();
     if let Some(plugin) = plugin {
         let key = Key { resource: Resource::new(OWN_GROUP, "plugins"), namespace: None, name: plugin.into() };
@@ -174,7 +176,7 @@ async fn blockers(app: &Arc<App>, object: &Object, step: &Step, plugin: Option<S
         }
         waiting.push((to.exists(), Blocker { key: edge.to.clone(), via: Some((&edge).into()), relation: None }));
     }
-    for child in app.store.owned(&object.uid).await? {
+    for child in viewer.owned(object).await? {
         if !node(app, &child.key).await?.is_ready() {
             waiting.push((true, Blocker { key: child.key, via: None, relation: Some("child") }));
         }
@@ -204,6 +206,9 @@ fn work(app: &App, key: &Key, plugin: Option<String>) -> Option<Work> {
 fn summary(step: &Step) -> String {
     let Node { reason, message, .. } = &step.object;
     let name = step.object.named();
+    if step.object.is_unseen() {
+        return format!("{name} is in the way: ask somebody who may get it");
+    }
     if step.object.deleting {
         return format!("{name} is being deleted: {reason}: {message}");
     }

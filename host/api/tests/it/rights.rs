@@ -128,6 +128,55 @@ async fn reading_is_not_reading_secrets() {
 }
 
 #[tokio::test]
+async fn tree_and_why_show_of_others_what_may_be_read() {
+    let server = Server::start().await;
+    let mut definition: Value = serde_yaml_ng::from_str(WIDGETS).expect("YAML");
+    let references = json!([{
+        "kind": "Widget", "field": "spec.extra.needs[]", "toApiVersion": "v1", "toKinds": ["Secret"],
+        "crossNamespace": false, "role": "requires",
+    }]);
+    definition["metadata"]["annotations"] =
+        json!({"threeport.dev/plugin": "widgets", "threeport.dev/references": references.to_string()});
+    server.make("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).await;
+    let token = tenant(&server, "a", "view").await;
+    let mut body = widget("w");
+    body["spec"]["extra"] = json!({"needs": ["absent"]});
+    let made = server.make(&widgets("a"), &body).await;
+    let owner =
+        json!([{"apiVersion": "example.com/v1", "kind": "Widget", "name": "w", "uid": made["metadata"]["uid"]}]);
+    for (kind, name) in [("secrets", "child"), ("configmaps", "child")] {
+        let child = json!({"metadata": {"name": name, "ownerReferences": owner}});
+        server.make(&format!("/api/v1/namespaces/a/{kind}"), &child).await;
+    }
+    let path = |view: &str| format!("{}/w/{view}", widgets("a"));
+    let theirs = async |view: &str| server.with_token(&token, Method::GET, &path(view), None).await;
+    eventually("the kind may be seen", async || (theirs("tree").await.0 == 200).then_some(())).await;
+    let unseen = |name: &str| json!({"apiVersion": "v1", "kind": "Secret", "namespace": "a", "name": name, "ready": "Unknown", "reason": "Forbidden"});
+    let tree = theirs("tree").await.1;
+    let children = tree["root"]["children"].as_array().expect("children");
+    assert!(children.contains(&unseen("child")), "{tree}");
+    assert!(children.iter().any(|child| child["kind"] == "ConfigMap" && child["reason"] == "Exists"), "{tree}");
+    let required = |tree: &Value| tree["root"]["references"][0]["object"].clone();
+    assert_eq!(required(&tree), unseen("absent"), "not even whether it is there");
+    let why = theirs("why").await.1;
+    assert_eq!(why["chain"][0]["object"]["name"], "w", "{why}");
+    assert_eq!(why["chain"][0]["alsoWaitsFor"], json!([unseen("absent")]), "{why}");
+    let last = &why["chain"][1]["object"];
+    assert_eq!((&last["kind"], &last["reason"]), (&json!("Plugin"), &json!("Forbidden")), "{why}");
+    // Whoever may read everything sees everything.
+    let tree = server.get(&path("tree")).await.1;
+    assert_eq!(required(&tree)["reason"], "NotFound", "{tree}");
+    assert_eq!(
+        server.get(&path("why")).await.1["chain"]
+            .as_array()
+            .and_then(|chain| chain.last())
+            .map(|step| &step["object"]["reason"]),
+        Some(&json!("NotFound"))
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn nobody_grants_more_than_they_hold() {
     let server = Server::start().await;
     let token = tenant(&server, "a", "admin").await;
