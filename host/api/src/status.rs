@@ -246,6 +246,10 @@ impl From<StoreError> for ApiError {
                 let causes = vec![json!({"reason": "InTheWay", "message": said})];
                 Self::conflict(&key.resource, &key.name, &why).with_causes(causes)
             }
+            StoreError::Leaving { from, edge, .. } => {
+                let causes = vec![json!({"reason": "InTheWay", "message": said, "field": edge.field})];
+                Self::conflict(&from.resource, &from.name, &said).with_causes(causes)
+            }
             StoreError::NotEmpty(_) => Self::new(StatusCode::CONFLICT, "Conflict", said.clone())
                 .with_causes(vec![json!({"reason": "NotEmpty", "message": said})]),
             full @ StoreError::Full(_) => Self::new(

@@ -30,6 +30,7 @@ impl Draft<'_> {
                 let entry = self.get(key).ok_or_else(|| Error::NotFound(key.clone()))?;
                 if lifecycle::is_going(&entry.object) { Err(Error::Going(key.clone())) } else { Ok(()) }
             }
+            Demand::Lasting { from, edges } => self.lasting(from, edges),
             Demand::None(scope) => self.none(Some(&scope.resource), scope.namespace.as_ref()),
             Demand::NoneIn(namespace) => self.none(None, Some(namespace)),
         }
@@ -44,6 +45,22 @@ impl Draft<'_> {
             users.extend(needs.map(|edge| (user.clone(), edge.clone())));
         }
         users
+    }
+
+    /// Whether what an object newly needs will be there for it.
+    fn lasting(&self, from: &Key, edges: &[Edge]) -> Result<(), Error> {
+        let before = self.get(from).map_or(&[][..], |entry| self.edges_of(entry.id));
+        let needed_before = |to: &Key| before.iter().any(|edge| edge.to == *to && edge.is_needed());
+        for edge in edges.iter().filter(|edge| edge.is_needed() && edge.to != *from && !needed_before(&edge.to)) {
+            // What goes with a namespace may still be changed in it.
+            let elsewhere = edge.to.namespace.as_deref().filter(|_| edge.to.namespace != from.namespace);
+            for key in std::iter::once(edge.to.clone()).chain(elsewhere.map(lifecycle::namespace_key)) {
+                if self.get(&key).is_some_and(|entry| lifecycle::is_going(&entry.object)) {
+                    return Err(Error::Leaving { from: from.clone(), edge: Box::new(edge.clone()), going: key });
+                }
+            }
+        }
+        Ok(())
     }
 
     fn key_of_id(&self, id: i64) -> Option<&Key> {

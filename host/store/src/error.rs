@@ -32,6 +32,16 @@ pub enum Error {
     /// It is being deleted.
     #[error("{0} is being deleted")]
     Going(Key),
+    /// A new reference leads to what is being deleted.
+    #[error("{} names {}, and {going} is being deleted; name another one, or wait until it is gone and make it anew", edge.field, edge.to)]
+    Leaving {
+        /// Who refers to it.
+        from: Key,
+        /// The reference.
+        edge: Box<Edge>,
+        /// What is being deleted: the object itself, or its namespace.
+        going: Key,
+    },
     /// There are objects where none should be.
     #[error("there are still {}", several(.0.iter()))]
     NotEmpty(Vec<Key>),

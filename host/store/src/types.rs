@@ -165,6 +165,14 @@ pub enum Demand {
     NamespaceUnused(Arc<str>),
     /// The object is there ([`NotFound`](crate::Error::NotFound)) and its deletion was not asked for ([`Going`](crate::Error::Going)).
     Stays(Key),
+    /// Nothing that is needed by these references, and was not before, is being deleted, nor another namespace that it lies in
+    /// ([`Leaving`](crate::Error::Leaving)). It need not be there.
+    Lasting {
+        /// Whose references they will be.
+        from: Key,
+        /// All of them.
+        edges: Vec<Edge>,
+    },
     /// There is nothing in scope ([`NotEmpty`](crate::Error::NotEmpty)).
     None(Scope),
     /// There is nothing in the namespace, of whatever kind ([`NotEmpty`](crate::Error::NotEmpty)).

@@ -1,7 +1,7 @@
 //! Where new objects may be put: not where everything goes.
 
 use serde_json::json;
-use threeport_store::{Demand, Error, Op, Precondition, lifecycle};
+use threeport_store::{Demand, Edge, Error, Op, Precondition, lifecycle};
 
 use super::builtin::namespace_key;
 use crate::registry::{CRD_GROUP, CRD_PLURAL, Kind};
@@ -18,15 +18,20 @@ pub(super) async fn open_namespace(app: &App, kind: &Kind, namespace: &str, name
     }
 }
 
-/// What must hold for a write: that the namespace of a new object stays, and the definition of its kind.
+/// What must hold for a write: that what it newly needs stays; of a new object, its namespace, and the definition of its kind.
 pub(super) fn room(kind: &Kind, op: &Op) -> Vec<Op> {
-    let Op::Put { key, precondition: Precondition::Absent, .. } = op else { return Vec::new() };
+    let Op::Put { key, precondition, edges, .. } = op else { return Vec::new() };
+    let needs = edges.as_ref().filter(|edges| edges.iter().any(Edge::is_needed));
+    let lasting = needs.map(|edges| Op::Check(Demand::Lasting { from: key.clone(), edges: edges.clone() }));
+    if *precondition != Precondition::Absent {
+        return lasting.into_iter().collect();
+    }
     let mut stay = Vec::new();
     stay.extend(key.namespace.as_deref().map(namespace_key));
     if !kind.builtin {
         stay.push(lifecycle::definition_key(&key.resource));
     }
-    stay.into_iter().map(|key| Op::Check(Demand::Stays(key))).collect()
+    stay.into_iter().map(|key| Op::Check(Demand::Stays(key))).chain(lasting).collect()
 }
 
 /// Why an object could not be put there.

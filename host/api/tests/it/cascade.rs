@@ -298,6 +298,38 @@ async fn an_owner_that_requires_what_it_owns_goes_after_it_once_it_is_cleaned_up
     server.stop().await;
 }
 
+#[tokio::test]
+async fn what_is_being_deleted_is_no_longer_taken_for_what_others_need() {
+    let server = Server::start().await;
+    define_needy(&server).await;
+    let path = widgets("default");
+    let hold = json!({"metadata": {
+        "finalizers": ["example.com/hold"], "annotations": {"threeport.dev/delete": "with-dependants"},
+    }});
+    needy(&server, "old", &[]).await;
+    needy(&server, "before", &["old"]).await;
+    needy(&server, "free", &[]).await;
+    for name in ["old", "before"] {
+        assert_eq!(server.patch(&format!("{path}/{name}"), "merge-patch", &hold).await.0, 200);
+    }
+    assert_eq!(server.delete(&format!("{path}/old")).await.0, 200);
+    let mut late = widget("late");
+    late["spec"]["extra"] = json!({"needs": ["free", "old"]});
+    let created = server.post(&path, &late).await;
+    late["spec"]["extra"] = json!({"needs": ["old"]});
+    let moved = server.patch(&format!("{path}/free"), "merge-patch", &json!({"spec": late["spec"]})).await;
+    for (code, body) in [created, moved] {
+        assert_eq!((code.as_u16(), &body["reason"]), (409, &json!("Conflict")), "{body}");
+        let field = body["details"]["causes"][0]["field"].as_str().unwrap_or_default();
+        assert!(field.starts_with("spec.extra.needs["), "{body}");
+        assert!(body["message"].as_str().is_some_and(|said| said.contains("default/old")), "{body}");
+    }
+    let labelled = json!({"metadata": {"labels": {"more": "labels"}}});
+    let (code, body) = server.patch(&format!("{path}/before"), "merge-patch", &labelled).await;
+    assert_eq!(code, 200, "what it needed before it may go on to need: {body}");
+    server.stop().await;
+}
+
 /// Closes a circle, which the API refuses: there may be one from before it did.
 async fn close_circle(server: &Server, namespace: &str, from: &str, to: &str) {
     let key = |name: &str| Key {

@@ -139,6 +139,29 @@ async fn what_stands_in_the_way_of_a_write_is_checked_in_its_transaction() {
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
     write(&store, Op::Put { key: two.clone(), body: going, precondition: PRESENT, edges: None, wake: None }).await;
     assert!(matches!(store.write(vec![stays]).await, Err(Error::Going(key)) if key == two));
+    let lasting = |from: &Key, role: &str| {
+        let edges = vec![Edge { role: role.to_owned(), ..edge(&two) }];
+        Op::Check(Demand::Lasting { from: from.clone(), edges })
+    };
+    let refused = store.write(vec![lasting(&one, "requires")]).await;
+    assert!(matches!(refused, Err(Error::Leaving { ref going, .. }) if *going == two), "{refused:?}");
+    assert!(refused.unwrap_err().to_string().contains(&edge(&two).field), "it names the field");
+    store.write(vec![lasting(&one, "uses"), lasting(&two, "target")]).await.unwrap();
+    let mut before = put(&one, json!(2), PRESENT);
+    if let Op::Put { edges, .. } = &mut before {
+        *edges = Some(vec![edge(&two)]);
+    }
+    // As controllers do, whose objects were there before.
+    write(&store, before).await;
+    store.write(vec![lasting(&one, "requires")]).await.unwrap();
     let inside = store.in_namespace(&"a".into()).await.unwrap();
     assert_eq!(names(&inside), ["one", "two"]);
+
+    let b = lifecycle::namespace_key("b");
+    let mut going = body(&b, json!(1));
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    write(&store, Op::Put { key: b.clone(), body: going, precondition: ABSENT, edges: None, wake: None }).await;
+    let into = |from: &Key| Op::Check(Demand::Lasting { from: from.clone(), edges: vec![edge(&far)] });
+    assert!(matches!(store.write(vec![into(&one)]).await, Err(Error::Leaving { going, .. }) if going == b));
+    store.write(vec![into(&key("b", "near"))]).await.unwrap();
 }
