@@ -9,9 +9,11 @@ use serde_json::Value;
 use threeport_scheduler::Bell;
 use threeport_store::lifecycle::{self, DEPENDANTS, FOREGROUND, INSTANCES, ORPHAN};
 use threeport_store::{Error, Object, Store, Suspect};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
 
 use crate::meters;
+use crate::scopes::Scopes;
 
 /// Suspects that are looked at at a time: their writes share transactions.
 const AT_A_TIME: usize = 32;
@@ -40,6 +42,8 @@ pub struct Collector {
     pub(crate) built_in: Vec<BuiltIn>,
     /// Who says so, in Events.
     pub(crate) instance: String,
+    /// What is defined, as it was last asked for.
+    pub(crate) scopes: Mutex<Scopes>,
 }
 
 /// What looking at a suspect came to.
@@ -56,7 +60,7 @@ pub(crate) enum Outcome {
 impl Collector {
     /// A collector. It does nothing until it is [run](Self::run).
     pub fn new(store: Store, bell: Arc<dyn Bell>, built_in: Vec<BuiltIn>, instance: impl Into<String>) -> Self {
-        Self { store, bell, built_in, instance: instance.into() }
+        Self { store, bell, built_in, instance: instance.into(), scopes: Mutex::default() }
     }
 
     /// Works until `shutdown` says true (or its sender is gone), or the store is closed.
@@ -65,23 +69,18 @@ impl Collector {
         let mut waiting: HashMap<Arc<str>, u64> = HashMap::new();
         while !self.store.is_closed() && !*shutdown.borrow() {
             news.borrow_and_update();
-            let pause = match self.round(&mut waiting).await {
-                Ok(true) => continue,
-                Ok(false) => None,
-                Err(error) => {
-                    tracing::warn!("what may have to go cannot be looked at: {error}; trying again");
-                    Some(AFTER_ERROR)
-                }
-            };
+            let began = Instant::now();
+            let round = self.round(&mut waiting).await;
+            if let Err(error) = &round {
+                tracing::warn!("what may have to go cannot be looked at: {error}; trying again");
+            }
+            let pause = pause(round.is_err(), began.elapsed());
             let wait = async {
-                match pause {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => {
-                        // An error: the store is gone.
-                        let _news = news.changed().await;
-                        tokio::time::sleep(GATHER).await;
-                    }
+                if let Ok(false) = round {
+                    // An error: the store is gone.
+                    let _news = news.changed().await;
                 }
+                tokio::time::sleep(pause).await;
             };
             tokio::select! {
                 () = wait => {}
@@ -160,7 +159,24 @@ impl Collector {
     }
 }
 
+/// How long nothing is looked at after a round that took so long: others have work to do as well, and more gathers meanwhile.
+fn pause(failed: bool, took: Duration) -> Duration {
+    if failed { AFTER_ERROR } else { took.clamp(GATHER, AFTER_ERROR) }
+}
+
 /// Whether a namespace waits for what is in it.
 fn holds_content(body: &Value) -> bool {
     body["spec"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_is_followed_by_a_pause_as_long_as_it_took() {
+        let after = |took| pause(false, Duration::from_millis(took)).as_millis();
+        assert_eq!((after(0), after(40), after(9000)), (10, 40, 500));
+        assert_eq!(pause(true, Duration::ZERO), AFTER_ERROR);
+    }
 }

@@ -13,6 +13,7 @@ mod events;
 mod meters;
 mod namespace;
 mod owners;
+mod scopes;
 mod sweep;
 
 pub use collector::{BuiltIn, Collector};

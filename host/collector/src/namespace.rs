@@ -1,16 +1,15 @@
 //! A namespace goes as a whole: what is in it first, in the reverse order of references; conditions say what remains, and why.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use threeport_store::lifecycle::{self, DELETE, Propagation, WITH_DEPENDANTS};
-use threeport_store::{Demand, Error, Key, Object, Op, Precondition, Resource};
+use threeport_store::{Demand, Error, Key, Object, Op, Outline, Precondition, Resource};
 
 use crate::collector::{Collector, Outcome};
 use crate::deletion::put;
-use crate::sweep::{Swept, Why, condition, who_holds};
+use crate::sweep::{STRETCH, Swept, Why, condition, who_holds};
 
 /// Events in one transaction.
 const BATCH: usize = 256;
@@ -32,7 +31,7 @@ impl Collector {
         let left: Vec<Object> = left.into_iter().filter(|inside| !is_event(&inside.key)).collect();
         let mut next = body.clone();
         let now = lifecycle::timestamp(Timestamp::now());
-        if !left.is_empty() && describe(&mut next["status"], &left, &swept, &now) {
+        if !left.is_empty() && describe(&mut next["status"], &Remaining::of(&left).await, &swept, &now) {
             self.write(vec![put(object, next)]).await?;
         }
         // What was removed at once may have been all that others waited for.
@@ -53,7 +52,12 @@ impl Collector {
         }
         let mut next = body.clone();
         next["spec"]["finalizers"] = json!([]);
-        describe(&mut next["status"], &[], &Swept::default(), &lifecycle::timestamp(Timestamp::now()));
+        describe(
+            &mut next["status"],
+            &Remaining::default(),
+            &Swept::default(),
+            &lifecycle::timestamp(Timestamp::now()),
+        );
         let empty = Demand::NoneIn(object.key.name.clone());
         match self.finish(object, next, vec![empty]).await {
             Err(Error::NotEmpty(_)) => Ok(Outcome::Again),
@@ -66,8 +70,31 @@ fn is_event(key: &Key) -> bool {
     key.resource == Resource::new("", "events")
 }
 
+/// What remains in a namespace, counted.
+#[derive(Default)]
+struct Remaining {
+    kinds: BTreeMap<Resource, usize>,
+    finalizers: BTreeMap<String, usize>,
+}
+
+impl Remaining {
+    async fn of(left: &[Object]) -> Self {
+        let mut remaining = Self::default();
+        for stretch in left.chunks(STRETCH) {
+            for object in stretch {
+                *remaining.kinds.entry(object.key.resource.clone()).or_default() += 1;
+                for finalizer in Outline::of(object).finalizers {
+                    *remaining.finalizers.entry(finalizer.into_owned()).or_default() += 1;
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+        remaining
+    }
+}
+
 /// Kubernetes' conditions of a namespace that goes, in its words; true if they changed.
-fn describe(status: &mut Value, left: &[Object], swept: &Swept, now: &str) -> bool {
+fn describe(status: &mut Value, remaining: &Remaining, swept: &Swept, now: &str) -> bool {
     let mut changed = false;
     let mut say = |kind: &str, wrong: Option<(&str, String)>, fine: (&str, &str)| {
         let (reason, message) = wrong.as_ref().map_or(fine, |(reason, message)| (*reason, message.as_str()));
@@ -81,15 +108,7 @@ fn describe(status: &mut Value, left: &[Object], swept: &Swept, now: &str) -> bo
     let deleted = ("ContentDeleted", "All content successfully deleted, may be waiting on finalization");
     say("NamespaceDeletionContentFailure", held, deleted);
 
-    let mut kinds: BTreeMap<&Resource, usize> = BTreeMap::new();
-    let mut finalizers: BTreeMap<Arc<str>, usize> = BTreeMap::new();
-    for object in left {
-        *kinds.entry(&object.key.resource).or_default() += 1;
-        let body = object.value();
-        for finalizer in body["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            *finalizers.entry(finalizer.into()).or_default() += 1;
-        }
-    }
+    let Remaining { kinds, finalizers } = remaining;
     let remain = (!kinds.is_empty()).then(|| {
         let counted =
             kinds.iter().map(|(kind, count)| format!("{}.{} has {count} resource instances", kind.plural, kind.group));

@@ -156,12 +156,12 @@ impl Collector {
             return Ok(Some(known.namespaced));
         }
         let scope = Scope { resource: definitions(), namespace: None };
-        let stored = self.store.list(ListQuery { scope, limit: None, after: None, at: None }).await?;
-        let found = stored.items.iter().map(Object::value).find(|definition| {
-            let spec = &definition["spec"];
-            spec["group"] == group && spec["names"]["kind"] == kind
-        });
-        Ok(found.map(|definition| definition["spec"]["scope"] == "Namespaced"))
+        let mut scopes = self.scopes.lock().await;
+        if scopes.version != self.store.version() {
+            let stored = self.store.list(ListQuery { scope, limit: None, after: None, at: None }).await?;
+            scopes.follow(&stored.items, stored.resource_version);
+        }
+        Ok(scopes.namespaced(group, kind))
     }
 
     /// What an object owns that waits for it goes first.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 use threeport_store::lifecycle::Propagation;
-use threeport_store::{Edge, Error, Key, Object, Op};
+use threeport_store::{Edge, Error, Key, Object, Op, Outline};
 
 use crate::collector::Collector;
 use crate::deletion::delete;
@@ -13,6 +13,8 @@ use crate::meters;
 
 /// Objects in one transaction.
 const BATCH: usize = 64;
+/// Objects after which others come to their turn.
+pub(crate) const STRETCH: usize = 256;
 
 /// Why objects are swept.
 pub(crate) struct Why {
@@ -41,13 +43,19 @@ impl Collector {
         let mut swept = Swept::default();
         let keys: HashSet<&Key> = objects.iter().map(|object| &object.key).collect();
         let mut batch: Vec<(&Object, [Op; 2])> = Vec::new();
-        for object in objects {
+        for (at, object) in objects.iter().enumerate() {
+            if at % STRETCH == STRETCH - 1 {
+                tokio::task::yield_now().await;
+            }
             let users = self.store.dependants(&object.key).await?;
             let users: Vec<_> = users.into_iter().filter(|(user, _)| *user != object.key).collect();
             let outside: Vec<_> =
                 users.iter().filter(|(user, edge)| !keys.contains(user) && edge.is_needed()).cloned().collect();
             if !outside.is_empty() {
                 swept.held.push((object.key.clone(), outside));
+                continue;
+            }
+            if Outline::of(object).is_on_its_way() {
                 continue;
             }
             let mut but: Vec<Key> =

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::outline::Outline;
 use crate::types::{Key, Object, Resource};
 
 /// Set on every object whose kind has a reconciler, so that what it made is removed before it is.
@@ -174,7 +175,7 @@ pub fn deleted(object: &Value) -> bool {
 
 /// The same of a stored object, without reading it whole if it need not be.
 pub fn is_going(object: &Object) -> bool {
-    memchr::memmem::find(&object.body, b"\"deletionTimestamp\"").is_some() && deleted(&object.value())
+    memchr::memmem::find(&object.body, b"\"deletionTimestamp\"").is_some() && Outline::of(object).going
 }
 
 /// Whether the collector has to see to the going of an object: others go with it, or it waits for them.
@@ -253,7 +254,7 @@ pub fn timestamp(at: jiff::Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-fn finalizers(object: &Value) -> &[Value] {
+pub(crate) fn finalizers(object: &Value) -> &[Value] {
     object["metadata"]["finalizers"].as_array().map_or(&[], Vec::as_slice)
 }
 
