@@ -56,7 +56,11 @@ impl Draft<'_> {
             let elsewhere = edge.to.namespace.as_deref().filter(|_| edge.to.namespace != from.namespace);
             for key in std::iter::once(edge.to.clone()).chain(elsewhere.map(lifecycle::namespace_key)) {
                 if self.get(&key).is_some_and(|entry| lifecycle::is_going(&entry.object)) {
-                    return Err(Error::Leaving { from: from.clone(), edge: Box::new(edge.clone()), going: key });
+                    return Err(Error::Leaving {
+                        from: from.clone(),
+                        edge: Box::new(edge.clone()),
+                        going: Box::new(key),
+                    });
                 }
             }
         }

@@ -40,7 +40,7 @@ pub enum Error {
         /// The reference.
         edge: Box<Edge>,
         /// What is being deleted: the object itself, or its namespace.
-        going: Key,
+        going: Box<Key>,
     },
     /// There are objects where none should be.
     #[error("there are still {}", several(.0.iter()))]

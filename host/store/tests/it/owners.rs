@@ -144,7 +144,7 @@ async fn what_stands_in_the_way_of_a_write_is_checked_in_its_transaction() {
         Op::Check(Demand::Lasting { from: from.clone(), edges })
     };
     let refused = store.write(vec![lasting(&one, "requires")]).await;
-    assert!(matches!(refused, Err(Error::Leaving { ref going, .. }) if *going == two), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Leaving { ref going, .. }) if **going == two), "{refused:?}");
     assert!(refused.unwrap_err().to_string().contains(&edge(&two).field), "it names the field");
     store.write(vec![lasting(&one, "uses"), lasting(&two, "target")]).await.unwrap();
     let mut before = put(&one, json!(2), PRESENT);
@@ -162,6 +162,6 @@ async fn what_stands_in_the_way_of_a_write_is_checked_in_its_transaction() {
     going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
     write(&store, Op::Put { key: b.clone(), body: going, precondition: ABSENT, edges: None, wake: None }).await;
     let into = |from: &Key| Op::Check(Demand::Lasting { from: from.clone(), edges: vec![edge(&far)] });
-    assert!(matches!(store.write(vec![into(&one)]).await, Err(Error::Leaving { going, .. }) if going == b));
+    assert!(matches!(store.write(vec![into(&one)]).await, Err(Error::Leaving { going, .. }) if *going == b));
     store.write(vec![into(&key("b", "near"))]).await.unwrap();
 }
