@@ -257,7 +257,6 @@ mod tests {
             ("{.spec.ports[-1:]}", "443"),
             ("{.spec}", r#"{"on":true,"ports":[80,443]}"#),
             ("{.metadata.labels.app\\.kubernetes\\.io/name}", "shop"),
-            ("{.metadata.labels['app\\.kubernetes\\.io/name']}", ""),
             ("{.metadata.labels.my-label}", "x"),
             ("{.status.conditions[?(@.type==\"Ready\")].status}", "True"),
             ("{.status.conditions[?(@.last-seen>2)].type}", "Stalled"),
@@ -266,12 +265,10 @@ mod tests {
             ("{range .items[*]}<{.metadata.name}>{end}", "<a><b>"),
             ("{range .items[*]}{.metadata.name}{\"\\t\"}{end}!", "a\tb\t!"),
             ("{.no.such.field}", ""),
-            ("{..name}", "web a b"),
+            // Maps have no order: where only one of them holds the name, there is one answer.
+            ("{.items..name}", "a b"),
             ("{@.metadata.name}", "web"),
         ] {
-            if template.contains("['app") {
-                continue;
-            }
             assert_eq!(rendered(template), expected, "{template}");
         }
         assert_eq!(rendered("{.metadata.labels['my-label']}"), "x");
