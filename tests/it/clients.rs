@@ -9,8 +9,15 @@ use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::runtime::watcher::{self, Event};
 use threeport_tests::Server;
 
+/// Sets the objects of these tests apart from what every namespace has.
+const LABEL: (&str, &str) = ("watched", "yes");
+
 fn config_map(name: &str) -> ConfigMap {
-    ConfigMap { metadata: ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() }, ..ConfigMap::default() }
+    let labels = Some([(LABEL.0.to_owned(), LABEL.1.to_owned())].into());
+    ConfigMap {
+        metadata: ObjectMeta { name: Some(name.to_owned()), labels, ..ObjectMeta::default() },
+        ..ConfigMap::default()
+    }
 }
 
 /// What a kube-rs watcher says, as `+name` for what is there and `-name` for what went.
@@ -28,6 +35,7 @@ async fn a_kube_rs_watcher_sees_each_change_once_in_order() -> Result<()> {
     let api: Api<ConfigMap> = Api::default_namespaced(server.client().await?);
     api.create(&PostParams::default(), &config_map("before")).await?;
     for config in [watcher::Config::default(), watcher::Config::default().streaming_lists()] {
+        let config = config.labels(&format!("{}={}", LABEL.0, LABEL.1));
         let mut events = watcher::watcher(api.clone(), config).boxed();
         let mut seen = Vec::new();
         let mut written = false;

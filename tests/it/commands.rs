@@ -209,7 +209,8 @@ async fn what_is_refused_names_the_file_and_the_field_and_the_rest_is_applied() 
     ensure!(out == "note.test.threeport.dev/good created" && code == Some(1), "{output:?}");
     for part in [
         "spec.colour",
-        "The Note \"empty\" is invalid: spec.text: Required value",
+        "The Note \"empty\" is invalid:",
+        "spec.text: Required value",
         "no matches for kind \"Gadget\"",
         "mixed.yaml",
     ] {
