@@ -152,7 +152,7 @@ async fn requests_that_make_no_sense_get_a_status_that_says_what_is_wrong() -> R
         ("bytes", maps, json, "\u{1}\u{2}".into(), 400, "BadRequest", ""),
         ("a list in place of an object", maps, json, "[]".into(), 400, "BadRequest", ""),
         ("nothing", maps, json, String::new(), 400, "BadRequest", ""),
-        ("another media type", maps, "text/plain", named("a"), 415, "UnsupportedMediaType", "text/plain"),
+        ("another media type", maps, "text/plain", named("a"), 415, "UnsupportedMediaType", "application/json"),
         ("a kind that nobody serves", "/apis/absent.example.com/v1/things", json, named("a"), 404, "NotFound", ""),
         (
             "another kind than the path's",
