@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
@@ -78,13 +78,7 @@ pub(crate) async fn run(connection: &Connection, args: Delete) -> Result<()> {
     let server = server(connection).await?;
     let kinds = Kinds::of(&server).await?;
     let selection = args.objects.select(&server, &kinds)?;
-    if args.all && args.objects.has_selector() {
-        bail!("cannot set --all and --selector at the same time");
-    }
-    let collections = selection.iter().any(|selected| selected.name.is_none());
-    if collections && !args.all && !args.objects.has_selector() {
-        bail!("resource(s) were provided, but no name was specified: name them, or give --all or --selector");
-    }
+    args.objects.told_which(&selection, args.all)?;
     let (mut places, mut found) = (Vec::new(), false);
     for selected in &selection {
         match &selected.name {

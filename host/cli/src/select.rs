@@ -63,9 +63,20 @@ impl Selected {
 }
 
 impl Objects {
-    /// Whether several types or names were asked for, so that output has to tell them apart.
+    /// Whether labels or fields choose among the objects.
     pub(crate) fn has_selector(&self) -> bool {
         self.selector.is_some() || self.field_selector.is_some()
+    }
+
+    /// Refuses what would take a whole collection without being told so: `all` is the command's `--all`.
+    pub(crate) fn told_which(&self, selection: &[Selected], all: bool) -> Result<()> {
+        if all && self.has_selector() {
+            bail!("cannot set --all and --selector at the same time");
+        }
+        if !all && !self.has_selector() && selection.iter().any(|selected| selected.name.is_none()) {
+            bail!("resource(s) were provided, but no name was specified: name them, or give --all or --selector");
+        }
+        Ok(())
     }
 
     /// Selectors as query parameters.

@@ -98,13 +98,7 @@ pub(crate) async fn run(connection: &Connection, mut args: Wait) -> Result<()> {
     let server = server(connection).await?;
     let kinds = Kinds::of(&server).await?;
     let selection = args.objects.select(&server, &kinds)?;
-    if args.all && args.objects.has_selector() {
-        bail!("cannot set --all and --selector at the same time");
-    }
-    let collections = selection.iter().any(|selected| selected.name.is_none());
-    if collections && !args.all && !args.objects.has_selector() {
-        bail!("resource(s) were provided, but no name was specified: name them, or give --all or --selector");
-    }
+    args.objects.told_which(&selection, args.all)?;
     args.objects.names.clear();
     let mut places: Vec<(Kind, String, String)> = Vec::new();
     for selected in selection {
