@@ -177,11 +177,15 @@ async fn what_a_definition_refers_to_is_required_by_its_users() -> Result<()> {
     eventually("it says what is missing", SOON, || async {
         let (status, _, message) = condition(&kubectl.get(&["puppet", "user"])?, "Ready");
         ensure!(status == "False" && message.contains("base") && message.contains("spec.requires"), "{message}");
+        let (status, reason, message) = condition(&kubectl.get(&["puppet", "user"])?, "ReferencesResolved");
+        ensure!((status.as_str(), reason.as_str()) == ("False", "NotFound"), "{status} {reason}");
+        ensure!(message == "spec.requires: Puppet default/base does not exist", "{message}");
         Ok(())
     })
     .await?;
     kubectl.apply(&puppet("base", "{}"))?;
     kubectl.run(&["wait", "--for=condition=Ready", "--timeout=20s", "puppet/user"])?;
+    ensure!(condition(&kubectl.get(&["puppet", "user"])?, "ReferencesResolved").0 == "True");
     let error = kubectl.run(&["delete", "puppet", "base", "--timeout=5s"]).expect_err("it is in use").to_string();
     ensure!(error.contains("default/user"), "{error}");
 

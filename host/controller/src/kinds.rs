@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use serde_json::Value;
 use threeport_kube::group;
-use threeport_store::{Key, ReferenceRule, Resource};
+use threeport_store::{Key, ListQuery, ReferenceRule, Resource, Scope, Store};
 use threeport_wasm::ObjectRef;
 
 /// Annotation of a CustomResourceDefinition: the Plugin that reconciles its kind.
@@ -72,6 +72,8 @@ impl Kind {
 #[derive(Debug, Default)]
 pub(crate) struct Kinds {
     map: ArcSwap<HashMap<Resource, Arc<Kind>>>,
+    /// Kinds that no plugin serves but references name: collection and scope by group and kind.
+    others: ArcSwap<HashMap<(String, String), (Resource, bool)>>,
 }
 
 impl Kinds {
@@ -111,8 +113,42 @@ impl Kinds {
             return Some((Resource::new(group, plural), namespaced));
         }
         let map = self.map.load();
-        let known = map.values().find(|known| &*known.resource.group == group && known.kind == kind)?;
-        Some((known.resource.clone(), known.namespaced))
+        if let Some(known) = map.values().find(|known| &*known.resource.group == group && known.kind == kind) {
+            return Some((known.resource.clone(), known.namespaced));
+        }
+        self.others.load().get(&(group.to_owned(), kind.to_owned())).cloned()
+    }
+
+    /// Looks up the kinds that these rules name and no plugin serves: those of users' CustomResourceDefinitions.
+    pub(crate) async fn learn(&self, store: &Store, rules: &[ReferenceRule]) -> Result<(), threeport_store::Error> {
+        let named = rules.iter().flat_map(|rule| rule.to_kinds.iter().map(move |kind| (rule.group(), kind)));
+        let unknown: Vec<_> = named.filter(|(group, kind)| self.lookup(group, kind).is_none()).collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let scope = Scope { resource: definitions(), namespace: None };
+        let mut others = HashMap::new();
+        for stored in store.list(ListQuery { scope, limit: None, after: None, at: None }).await?.items {
+            let (group, body) = (stored.key.name.split_once('.').map_or("", |(_, group)| group), stored.body.clone());
+            if !unknown.iter().any(|(wanted, _)| *wanted == group) {
+                continue;
+            }
+            let spec = serde_json::from_slice::<Value>(&body).unwrap_or_default()["spec"].take();
+            let text = |pointer: &str| spec.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let resource = Resource::new(text("/group"), text("/names/plural"));
+            others.insert(
+                (text("/group").to_owned(), text("/names/kind").to_owned()),
+                (resource, text("/scope") == "Namespaced"),
+            );
+        }
+        if !others.is_empty() {
+            self.others.rcu(|known| {
+                let mut all: HashMap<_, _> = known.as_ref().clone();
+                all.extend(others.clone());
+                all
+            });
+        }
+        Ok(())
     }
 
     /// Where the object that a reference names is stored.
@@ -131,6 +167,12 @@ fn built_in(group: &str, kind: &str) -> Option<(&'static str, bool)> {
         ("", "ConfigMap") => ("configmaps", true),
         ("", "Event") => ("events", true),
         ("apiextensions.k8s.io", "CustomResourceDefinition") => ("customresourcedefinitions", false),
+        ("", "ServiceAccount") => ("serviceaccounts", true),
+        ("coordination.k8s.io", "Lease") => ("leases", true),
+        ("rbac.authorization.k8s.io", "Role") => ("roles", true),
+        ("rbac.authorization.k8s.io", "RoleBinding") => ("rolebindings", true),
+        ("rbac.authorization.k8s.io", "ClusterRole") => ("clusterroles", false),
+        ("rbac.authorization.k8s.io", "ClusterRoleBinding") => ("clusterrolebindings", false),
         (HOST_GROUP, "Plugin") => ("plugins", false),
         (HOST_GROUP, "Definition") => ("definitions", true),
         (HOST_GROUP, "DefinitionRevision") => ("definitionrevisions", true),
@@ -174,6 +216,32 @@ mod tests {
         let mut bad = crd();
         bad["spec"]["versions"][1]["storage"] = json!(false);
         assert!(Kind::read(&bad, "toys", Vec::new()).unwrap_err().to_string().contains("storage"));
+    }
+
+    #[tokio::test]
+    async fn a_kind_that_only_a_user_defined_is_found_when_a_rule_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = threeport_store::Config::new(dir.path().join("db"), threeport_store::Key32::generate());
+        let store = Store::open(config).await.unwrap();
+        let kinds = Kinds::default();
+        let rule = ReferenceRule {
+            kind: "Hand".into(),
+            field: "spec.ox".into(),
+            to_api_version: "example.org/v1".into(),
+            to_kinds: vec!["Ox".into()],
+            cross_namespace: false,
+            role: "requires".into(),
+        };
+        kinds.learn(&store, std::slice::from_ref(&rule)).await.unwrap();
+        assert_eq!(kinds.lookup("example.org", "Ox"), None);
+        let body = json!({"metadata": {"name": "oxen.example.org", "uid": "u"}, "spec": {"group": "example.org", "scope": "Cluster",
+            "names": {"plural": "oxen", "kind": "Ox"}}});
+        let key = Key { resource: definitions(), namespace: None, name: "oxen.example.org".into() };
+        let precondition = threeport_store::Precondition::Absent;
+        let put = threeport_store::Op::Put { key, body, precondition, edges: None, wake: None };
+        store.write(vec![put]).await.unwrap();
+        kinds.learn(&store, std::slice::from_ref(&rule)).await.unwrap();
+        assert_eq!(kinds.lookup("example.org", "Ox"), Some((Resource::new("example.org", "oxen"), false)));
     }
 
     #[test]

@@ -4,9 +4,14 @@ use serde_json::Value;
 use threeport_store::{BadReference, Claim, Edge, Error, Op, Precondition, ReferenceRule, definitions, references};
 use threeport_wasm::ObjectRef;
 
+use crate::conditions::{self, Claimed};
 use crate::host::Host;
 use crate::kinds::{Kind, Kinds};
+use crate::request::Found;
 use crate::trouble::{Stop, Trouble};
+
+/// The condition that names references which lead nowhere.
+const RESOLVED: &str = "ReferencesResolved";
 
 /// The objects that `rule`'s field names. An absent field names nothing.
 pub(crate) fn extract(object: &Value, rule: &ReferenceRule, kinds: &Kinds) -> Result<Vec<ObjectRef>, BadReference> {
@@ -35,6 +40,25 @@ pub(crate) fn edges(
         edges.extend(definitions::edges(namespace, &wish, definitions::used(stored)));
     }
     (edges, wrong)
+}
+
+/// Which references lead nowhere: the fields and the objects that they name. `before` is the object as it was: where it said so, it says now that all are
+/// found.
+pub(crate) fn resolved(found: &[Found], before: &Value) -> Option<Claimed> {
+    let missing: Vec<String> = found
+        .iter()
+        .flat_map(|found| found.resolved.missing.iter().map(move |missing| (&found.resolved.field, missing)))
+        .map(|(field, missing)| {
+            let ObjectRef { kind, namespace, name, .. } = missing;
+            let place = namespace.as_deref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
+            format!("{field}: {kind} {place}{name} does not exist")
+        })
+        .collect();
+    if missing.is_empty() {
+        let said = conditions::find(&conditions::of(before), RESOLVED).is_some();
+        return said.then(|| Claimed::new(RESOLVED, "True", "Found", "all objects that it refers to exist"));
+    }
+    Some(Claimed::new(RESOLVED, "False", "NotFound", missing.join("; ")))
 }
 
 /// Writes the edges anew where they are not as the rules say now: rules come with versions of a plugin, and a kind may be called otherwise than was

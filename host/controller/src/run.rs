@@ -76,6 +76,7 @@ pub(crate) async fn run(host: &Host, claim: &Claim, lease: &Lease, body: &Value)
             Trouble { pace: Pace::Within(host.config.resync), ..Trouble::unknown("PluginNotLoaded", message) }.into()
         );
     };
+    host.kinds.learn(&host.store, &kind.references).await?;
     match merged::resolve(host, claim, &kind, body).await? {
         Merged::Itself => reconcile(host, claim, lease, &kind, plugin, &grants, body, body).await,
         Merged::Ends(report) => Ok(report),
@@ -123,7 +124,11 @@ async fn reconcile(
     let inventory: &[InventoryEntry] = if deleting { &claim.inventory } else { &[] };
     let abandoned = Abandoned::of(host, deleting && wishes.abandon, inventory).await?;
     let run = Run { host, claim, lease, kind, body, carried, deleting, own, wishes, abandoned };
+    let resolved = references::resolved(&found, body);
     let mut report = run.go(plugin, &scope, found).await?;
+    if !report.claims.is_empty() && !deleting {
+        report.claims.extend(resolved);
+    }
     if report.finished {
         report.notes.extend(leave::own(host, claim, &run.own, run.abandoned.all).await?);
         leave::targets(host, claim, &scope, targets).await;
