@@ -13,4 +13,5 @@ mod objects;
 mod reconciled;
 mod reusable;
 mod rights;
+mod views;
 mod watches;
