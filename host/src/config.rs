@@ -33,6 +33,9 @@ pub(crate) struct Server {
     /// Count nothing, and serve no /metrics
     #[arg(long, env = "THREEPORT_NO_METRICS")]
     pub no_metrics: bool,
+    /// Changes that are kept at least: how far back a watch resumes and a list's later pages read
+    #[arg(long, env = "THREEPORT_KEEP_CHANGES", value_name = "CHANGES", default_value_t = threeport_store::Config::KEEP_CHANGES, value_parser = clap::value_parser!(u64).range(100..))]
+    pub keep_changes: u64,
     /// Largest plugin component, or other blob, that may be uploaded, in MiB
     #[arg(long, env = "THREEPORT_BLOB_LIMIT", value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub blob_limit: u64,

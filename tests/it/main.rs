@@ -7,6 +7,7 @@ mod compare;
 mod crash;
 mod definitions;
 mod disk;
+mod go;
 mod hostile;
 mod house;
 mod path;

@@ -1,5 +1,6 @@
 //! One `threeport server` process with directories of its own.
 
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -15,6 +16,7 @@ pub struct Server {
     dir: TempDir,
     process: Option<Child>,
     environment: Vec<(String, String)>,
+    listen: SocketAddr,
 }
 
 impl Server {
@@ -42,7 +44,19 @@ impl Server {
     /// When there is no room for its directories.
     pub fn new(environment: &[(&str, &str)]) -> Result<Self> {
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Ok(Self { dir: tempfile::tempdir().context("make a directory")?, process: None, environment })
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Ok(Self { dir: tempfile::tempdir().context("make a directory")?, process: None, environment, listen })
+    }
+
+    /// [`start_with`](Self::start_with), on an address that it has again when it is booted again: for clients that outlive it.
+    ///
+    /// # Errors
+    /// When it does not come up; says its log.
+    pub async fn start_to_stay(environment: &[(&str, &str)]) -> Result<Self> {
+        let mut server = Self::new(environment)?;
+        server.listen = lasting_address()?;
+        server.boot(&[]).await?;
+        Ok(server)
     }
 
     /// Starts the process on the same directories again, under `wrapper` (a program and its arguments) if one is given.
@@ -63,7 +77,7 @@ impl Server {
             None => Command::new(binary),
         };
         command
-            .args(["server", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args(["server", "--listen", &self.listen.to_string(), "--data-dir"])
             .arg(self.path("data"))
             .arg("--config-dir")
             .arg(self.path("config"))
@@ -176,6 +190,13 @@ impl Server {
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.dir.path().join(name)
     }
+}
+
+/// An address that nobody else is given while the server is down: connections get theirs from the ports above these.
+fn lasting_address() -> Result<SocketAddr> {
+    let start = 20_000 + u16::try_from(std::process::id() % 10_000).context("a port")?;
+    let free = (start..32_000).find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
+    free.context("no port is free")?.local_addr().context("its address")
 }
 
 impl Drop for Server {

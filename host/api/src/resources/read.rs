@@ -1,5 +1,6 @@
 //! get and list.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -9,6 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use threeport_store::{Error, ListQuery, Object, Scope};
 
@@ -236,10 +238,23 @@ fn whole(call: &Call, items: &[Object], metadata: &Value) -> Bytes {
         if index > 0 {
             out.push(b',');
         }
-        out.extend_from_slice(&shown(kind, object));
+        let body = shown(kind, object);
+        match kind.is_typed().then(|| untyped(&body)).flatten() {
+            Some(item) => out.extend_from_slice(&item),
+            None => out.extend_from_slice(&body),
+        }
     }
     out.extend_from_slice(b"]}");
     Bytes::from(out)
+}
+
+/// An object as Kubernetes lists its own kinds: what the list is of is said once. Typed clients would otherwise hold other objects after a list
+/// than after a watch.
+fn untyped(body: &[u8]) -> Option<Vec<u8>> {
+    let mut fields: BTreeMap<String, &RawValue> = serde_json::from_slice(body).ok()?;
+    fields.remove("apiVersion");
+    fields.remove("kind");
+    serde_json::to_vec(&fields).ok()
 }
 
 fn encode(token: &Continue) -> String {

@@ -185,6 +185,22 @@ async fn status_and_spec_are_written_apart() {
 }
 
 #[tokio::test]
+async fn a_list_of_kubernetes_own_kinds_says_once_what_it_is_of() {
+    let server = Server::start().await;
+    server.define_widgets().await;
+    server.make("/api/v1/namespaces/default/configmaps", &json!({"metadata": {"name": "c"}, "data": {"a": "1"}})).await;
+    server.make(&widgets("default"), &widget("w")).await;
+    let (_, maps) = server.get("/api/v1/namespaces/default/configmaps").await;
+    let item = &maps["items"][0];
+    assert_eq!((&item["metadata"]["name"], &item["data"]["a"]), (&json!("c"), &json!("1")), "{maps}");
+    assert!(item["kind"].is_null() && item["apiVersion"].is_null(), "{maps}");
+    let (_, list) = server.get(&widgets("default")).await;
+    let item = &list["items"][0];
+    assert_eq!((&item["kind"], &item["apiVersion"]), (&json!("Widget"), &json!("example.com/v1")), "{list}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_list_comes_in_pages_of_one_snapshot() {
     let server = Server::start().await;
     server.define_widgets().await;
