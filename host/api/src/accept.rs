@@ -20,6 +20,15 @@ pub(crate) enum Output {
 
 /// The first form that the client accepts and this server has; protobuf is passed over, clients offer JSON beside it.
 pub(crate) fn output(headers: &HeaderMap) -> ApiResult<Output> {
+    choose(headers, true)
+}
+
+/// The same for answers that have no other form than their own.
+pub(crate) fn plain(headers: &HeaderMap) -> ApiResult<()> {
+    choose(headers, false).map(drop)
+}
+
+fn choose(headers: &HeaderMap, forms: bool) -> ApiResult<Output> {
     let Some(accept) = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).filter(|a| !a.trim().is_empty())
     else {
         return Ok(Output::Json);
@@ -46,8 +55,8 @@ pub(crate) fn output(headers: &HeaderMap) -> ApiResult<Output> {
         }
         match (kind, version, group) {
             (None, _, _) => return Ok(Output::Json),
-            (Some("Table"), Some("v1"), Some("meta.k8s.io")) => return Ok(Output::Table),
-            (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), Some("v1"), Some("meta.k8s.io")) => {
+            (Some("Table"), Some("v1"), Some("meta.k8s.io")) if forms => return Ok(Output::Table),
+            (Some("PartialObjectMetadata" | "PartialObjectMetadataList"), Some("v1"), Some("meta.k8s.io")) if forms => {
                 return Ok(Output::Metadata);
             }
             _ => {}
@@ -100,7 +109,7 @@ pub(crate) fn decode(content_type: &str, body: &[u8]) -> ApiResult<Value> {
     Ok(decode_strictly(content_type, body)?.0)
 }
 
-/// The same; answers besides the fields that the body names twice.
+/// The same; answers besides what is to be said of fields that the body names twice.
 pub(crate) fn decode_strictly(content_type: &str, body: &[u8]) -> ApiResult<(Value, Vec<String>)> {
     let mut twice = Vec::new();
     let value: Value = match content_type {
@@ -110,8 +119,12 @@ pub(crate) fn decode_strictly(content_type: &str, body: &[u8]) -> ApiResult<(Val
             twice = found;
             value
         }
-        "application/yaml" | "text/yaml" | "application/x-yaml" => serde_yaml_ng::from_slice(body)
-            .map_err(|e| ApiError::bad_request(format!("the body of the request cannot be read as YAML: {e}")))?,
+        "application/yaml" | "text/yaml" | "application/x-yaml" => {
+            let (value, found) = crate::strict::yaml::read(body)
+                .map_err(|e| ApiError::bad_request(format!("the body of the request cannot be read as YAML: {e}")))?;
+            twice.extend(found);
+            value
+        }
         "application/vnd.kubernetes.protobuf" => {
             crate::protobuf::decode(body).map_err(ApiError::unsupported_media_type)?
         }
@@ -148,6 +161,12 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(header::ACCEPT, accept.parse().expect("a header"));
             assert_eq!(output(&headers).ok(), expected, "{accept}");
+        }
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+        for (accept, fine) in [(table, false), (&format!("{table},application/json"), true), ("*/*", true)] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, accept.parse().expect("a header"));
+            assert_eq!(plain(&headers).is_ok(), fine, "{accept}");
         }
     }
 }

@@ -76,6 +76,8 @@ pub(crate) struct Call {
     pub status: bool,
     /// Of the `scale` subresource.
     pub scale: bool,
+    /// Of the `finalize` subresource.
+    pub finalize: bool,
     pub query: Query,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -142,7 +144,7 @@ async fn route(app: &Arc<App>, request: Request, meter: &mut Meter, trail: &mut 
         ["apis", group] => get(discovery::group(&kinds, group)?),
         ["api", version] => get(discovery::resources(&kinds, "", version)?),
         ["apis", group, version] => get(discovery::resources(&kinds, group, version)?),
-        ["openapi", "v2"] => get(openapi::version_2(&parts.headers)),
+        ["openapi", "v2"] => get(openapi::v2::document(&kinds, &parts.headers)),
         ["openapi", "v3"] => get(openapi::index(&kinds)),
         ["openapi", "v3", rest @ ..] => get(openapi::document(&kinds, &rest.join("/"))?),
         ["blobs"] if parts.method == Method::POST => blobs::upload(app, &parts.headers, body).await,
@@ -191,6 +193,7 @@ async fn route(app: &Arc<App>, request: Request, meter: &mut Meter, trail: &mut 
                 name: name.map(str::to_owned),
                 status,
                 scale,
+                finalize: false,
                 query,
                 body: read(body, BODY_LIMIT).await?,
                 headers: parts.headers,
@@ -242,6 +245,7 @@ async fn subordinate(app: &Arc<App>, method: &Method, call: Call, name: &str) ->
             let dry_run = call.query.dry_run()?;
             auth::request_token(app, namespace, account, &call.headers, &call.body, dry_run).await
         }
+        ((None, Some(_)), "finalize", &Method::PUT) => resources::finalize(app, call).await,
         _ => Err(ApiError::method_not_allowed(method.as_str())),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use serde_json::Value;
 use threeport_scheduler::Bell;
-use threeport_store::lifecycle::{self, DEPENDANTS, FOREGROUND, INSTANCES, ORPHAN};
+use threeport_store::lifecycle::{self, CONTENT, DEPENDANTS, FOREGROUND, INSTANCES, ORPHAN};
 use threeport_store::{Error, Object, Store, Suspect};
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
@@ -164,9 +164,9 @@ fn pause(failed: bool, took: Duration) -> Duration {
     if failed { AFTER_ERROR } else { took.clamp(GATHER, AFTER_ERROR) }
 }
 
-/// Whether a namespace waits for what is in it.
+/// Whether a namespace waits for what is in it. Its other finalizers are somebody else's.
 fn holds_content(body: &Value) -> bool {
-    body["spec"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty())
+    body["spec"]["finalizers"].as_array().is_some_and(|finalizers| finalizers.iter().any(|name| name == CONTENT))
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
-use threeport_store::lifecycle::{self, DELETE, Propagation, WITH_DEPENDANTS};
+use serde_json::Value;
+use threeport_store::lifecycle::{self, CONTENT, DELETE, Propagation, WITH_DEPENDANTS};
 use threeport_store::{Demand, Error, Key, Object, Op, Outline, Precondition, Resource};
 
 use crate::collector::{Collector, Outcome};
@@ -51,7 +51,9 @@ impl Collector {
             }
         }
         let mut next = body.clone();
-        next["spec"]["finalizers"] = json!([]);
+        if let Some(finalizers) = next["spec"]["finalizers"].as_array_mut() {
+            finalizers.retain(|name| name != CONTENT);
+        }
         describe(
             &mut next["status"],
             &Remaining::default(),

@@ -16,6 +16,8 @@ pub const FOREGROUND: &str = "foregroundDeletion";
 pub const ORPHAN: &str = "orphan";
 /// Kubernetes' finalizer of a CustomResourceDefinition: its objects go first.
 pub const INSTANCES: &str = "customresourcecleanup.apiextensions.k8s.io";
+/// Kubernetes' finalizer in a namespace's spec: what is in it goes first.
+pub const CONTENT: &str = "kubernetes";
 /// Finalizer of an object that goes after those who need it, as [`WITH_DEPENDANTS`] says.
 pub const DEPENDANTS: &str = "threeport.dev/dependants";
 /// Annotation with which those who need an object are deleted before it, instead of keeping it: [`WITH_DEPENDANTS`].

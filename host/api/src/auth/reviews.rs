@@ -21,6 +21,7 @@ use crate::status::{ApiError, ApiResult, json_response};
 /// Answers a review.
 pub(crate) async fn review(app: &Arc<App>, call: &Call) -> ApiResult<Response> {
     let kind = &call.kind;
+    accept::plain(&call.headers)?;
     let mut body = accept::decode(&accept::content_type(&call.headers), &call.body)?;
     crate::resources::fit(call, &mut body)?;
     let namespace = call.namespace.as_deref().unwrap_or_default();

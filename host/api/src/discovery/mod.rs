@@ -140,12 +140,15 @@ fn subresources(kind: &Kind) -> Vec<Part<'_>> {
     if kind.scale.is_some() {
         parts.push(Part { name: "scale", kind: "Scale", group_version: Some(("autoscaling", "v1")), verbs: verbs() });
     }
-    parts.extend(kind.subresources.iter().map(|own| Part {
-        name: &own.name,
-        kind: &own.kind,
-        group_version: Some((&own.group, &own.version)),
-        verbs: own.verbs.iter().map(String::as_str).collect(),
-    }));
+    parts.extend(
+        kind.subresources.iter().map(|own| Part {
+            name: &own.name,
+            kind: &own.kind,
+            group_version: Some((own.group.as_str(), own.version.as_str()))
+                .filter(|of| *of != (&*kind.resource.group, &*kind.version)),
+            verbs: own.verbs.iter().map(String::as_str).collect(),
+        }),
+    );
     parts.extend(View::ALL.into_iter().filter(|_| !kind.answered).map(|view| Part {
         name: view.subresource(),
         kind: view.kind(),

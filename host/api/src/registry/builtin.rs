@@ -7,11 +7,12 @@ use serde_json::Value;
 use super::kind::Kind;
 use super::{CRD_GROUP, OWN_GROUP, crd};
 
-const FILES: [(&str, &str); 20] = [
+const FILES: [(&str, &str); 21] = [
     ("namespace", include_str!("../builtin/namespace.yaml")),
     ("secret", include_str!("../builtin/secret.yaml")),
     ("configmap", include_str!("../builtin/configmap.yaml")),
     ("event", include_str!("../builtin/event.yaml")),
+    ("event_view", include_str!("../builtin/event_view.yaml")),
     ("customresourcedefinition", include_str!("../builtin/customresourcedefinition.yaml")),
     ("plugin", include_str!("../builtin/plugin.yaml")),
     ("serviceaccount", include_str!("../builtin/serviceaccount.yaml")),

@@ -69,6 +69,9 @@ pub(crate) struct Kind {
 }
 
 impl Kind {
+    /// Where an OpenAPI document says which kinds something is about.
+    pub(crate) const NAMED: &str = "x-kubernetes-group-version-kind";
+
     /// The collection's path: `/apis/example.com/v1`.
     pub(crate) fn group_path(&self) -> String {
         if self.resource.group.is_empty() {
@@ -97,6 +100,11 @@ impl Kind {
     /// Whether its objects count the generations of what is desired.
     pub(crate) fn has_generation(&self) -> bool {
         !self.is_typed() || &*self.resource.group == super::CRD_GROUP
+    }
+
+    /// Whether a write of its status writes labels and the like as well, as Kubernetes has it for some of its own kinds.
+    pub(crate) fn status_has_metadata(&self) -> bool {
+        self.is_builtin("", "namespaces")
     }
 
     /// Whether this is the built-in kind of that name.

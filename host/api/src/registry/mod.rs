@@ -27,6 +27,7 @@ pub(crate) use kind::{Column, ColumnPath, Kind};
 pub(crate) use scale::Scale;
 
 use crate::openapi::Documents;
+use crate::openapi::v2::Document;
 
 /// Group of CustomResourceDefinitions.
 pub(crate) const CRD_GROUP: &str = "apiextensions.k8s.io";
@@ -44,6 +45,8 @@ pub(crate) struct Kinds {
     groups: BTreeMap<Arc<str>, BTreeMap<Arc<str>, Plurals>>,
     /// OpenAPI documents, made when first asked for.
     pub documents: OnceLock<Documents>,
+    /// The same in one, as OpenAPI v2.
+    pub swagger: OnceLock<Document>,
 }
 
 impl Kinds {
@@ -54,7 +57,7 @@ impl Kinds {
             let plurals = versions.entry(kind.version.clone()).or_default();
             plurals.insert(kind.resource.plural.clone(), kind.clone());
         }
-        Self { groups, documents: OnceLock::new() }
+        Self { groups, documents: OnceLock::new(), swagger: OnceLock::new() }
     }
 
     /// A kind by its path.
@@ -216,6 +219,7 @@ mod tests {
             ("", "v1", "secrets"),
             ("", "v1", "configmaps"),
             ("", "v1", "events"),
+            ("events.k8s.io", "v1", "events"),
             (CRD_GROUP, "v1", CRD_PLURAL),
             (OWN_GROUP, "v1", "plugins"),
             ("", "v1", "serviceaccounts"),

@@ -94,7 +94,7 @@ pub(super) fn identify(kind: &Kind, namespace: Option<&str>, name: Option<&str>,
 }
 
 /// Removes unknown fields (or refuses them) and fills in defaults. Answers warnings.
-/// `twice` are the fields that the body named twice.
+/// `twice` is what is to be said of fields that the body named twice.
 pub(super) fn complete(
     kind: &Kind,
     mode: FieldValidation,
@@ -104,8 +104,8 @@ pub(super) fn complete(
     let mut unknown = Vec::new();
     schema::prune(&kind.schema, body, "", &mut unknown);
     unknown.sort();
-    let twice = twice.iter().map(|field| format!("duplicate field \"{field}\""));
-    let messages: Vec<String> = twice.chain(unknown.iter().map(|field| format!("unknown field \"{field}\""))).collect();
+    let messages: Vec<String> =
+        twice.iter().cloned().chain(unknown.iter().map(|field| format!("unknown field \"{field}\""))).collect();
     if mode == FieldValidation::Strict && !messages.is_empty() {
         return Err(ApiError::bad_request(format!(
             "{0} in version \"{1}\" cannot be handled as a {0}: strict decoding error: {2}",
@@ -136,7 +136,7 @@ pub(crate) async fn judge(
     part: Part,
 ) -> ApiResult<(Vec<Edge>, Vec<FieldError>)> {
     let mut errors = Vec::new();
-    if part != Part::Status {
+    if part != Part::Status || kind.status_has_metadata() {
         metadata::check(kind, &body["metadata"], old.map(|o| &o["metadata"]), &mut errors);
     }
     // What the other half says is not this client's fault.

@@ -7,6 +7,7 @@ use axum::response::Response;
 use serde_json::{Map, Value, json};
 use threeport_store::Object;
 
+use super::admit::FieldValidation;
 use super::options::{Options, Write};
 use super::write::{ATTEMPTS, add, fits, replace};
 use super::{key, managers, value_of};
@@ -17,9 +18,13 @@ use crate::status::{ApiError, ApiResult, UNKNOWN};
 
 /// Applies to an object or to its status; makes the object if it is not there.
 pub(super) async fn apply(app: &Arc<App>, call: Call) -> ApiResult<Response> {
-    let options = Options::parse(Write::Apply, &call.query, &call.headers)?;
+    let mut options = Options::parse(Write::Apply, &call.query, &call.headers)?;
     fits(call.body.len())?;
-    let config = decode(&call)?;
+    let (config, twice) = decode(&call)?;
+    options.twice.extend(twice.map(|told| format!("error converting YAML to JSON: {told}")));
+    if let (FieldValidation::Strict, [told, ..]) = (options.validation, options.twice.as_slice()) {
+        return Err(ApiError::bad_request(format!("error strict decoding YAML: {told}")));
+    }
     let named = config["metadata"]["resourceVersion"].as_str().is_some_and(|version| !version.is_empty());
     let mut attempt = 1;
     loop {
@@ -119,9 +124,9 @@ fn conflict(conflicts: &[Conflict]) -> ApiError {
     ApiError::new(StatusCode::CONFLICT, "Conflict", message).with_causes(conflicts.iter().map(cause).collect())
 }
 
-/// The configuration: YAML, of which JSON is a part.
-fn decode(call: &Call) -> ApiResult<Value> {
-    let config: Value = serde_yaml_ng::from_slice(&call.body)
+/// The configuration: YAML, of which JSON is a part. Besides, what is to be said of keys that stand there twice.
+fn decode(call: &Call) -> ApiResult<(Value, Option<String>)> {
+    let (config, twice) = crate::strict::yaml::read(&call.body)
         .map_err(|error| ApiError::bad_request(format!("error decoding YAML: {error}")))?;
     if !config.is_object() {
         return Err(ApiError::bad_request("error decoding YAML: the configuration must be an object"));
@@ -136,5 +141,5 @@ fn decode(call: &Call) -> ApiResult<Value> {
     if config["metadata"].get("managedFields").is_some_and(|fields| !fields.is_null()) {
         return Err(ApiError::bad_request("metadata.managedFields must be nil"));
     }
-    Ok(config)
+    Ok((config, twice))
 }

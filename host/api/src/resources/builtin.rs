@@ -6,15 +6,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use threeport_store::lifecycle::CONTENT;
 use threeport_store::{Error, Key, Op, Precondition, lifecycle};
 
+use super::events;
 use crate::auth::{ACCOUNT_NAME, TOKEN_TYPE};
 use crate::clock;
 use crate::definitions;
 use crate::registry::{self, CRD_GROUP, CRD_PLURAL, Kind, OWN_GROUP};
 use crate::router::App;
 use crate::schema::FieldError;
-use crate::schema::names::config_key;
+use crate::schema::names::{config_key, qualified_name};
 use crate::status::ApiResult;
 
 /// Label with a namespace's own name, as Kubernetes sets it.
@@ -71,10 +73,43 @@ pub(super) fn keep(kind: &Kind, old: &Value, body: &mut Value) {
     }
 }
 
+/// Takes over what a client may change of an object's metadata.
+pub(super) fn describe(body: &mut Value, metadata: &Value) {
+    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        match metadata.get(field) {
+            Some(value) => body["metadata"][field] = value.clone(),
+            None => drop(body["metadata"].as_object_mut().and_then(|there| there.remove(field))),
+        }
+    }
+}
+
+/// What is wrong with what holds a namespace in its spec.
+fn holders(body: &Value, old: Option<&Value>) -> Vec<FieldError> {
+    let list = |body: &Value| body["spec"]["finalizers"].as_array().cloned().unwrap_or_default();
+    let (now, before) = (list(body), old.map(list).unwrap_or_default());
+    let content = Value::from(CONTENT);
+    let mut errors = Vec::new();
+    if before.contains(&content) && !now.contains(&content) {
+        let detail = format!("{CONTENT} goes by itself when the namespace is deleted and nothing is left in it");
+        errors.push(FieldError::forbidden("spec.finalizers", detail));
+    }
+    for (index, finalizer) in now.iter().enumerate().filter(|(_, finalizer)| !before.contains(finalizer)) {
+        let (at, name) = (format!("spec.finalizers[{index}]"), finalizer.as_str().unwrap_or_default());
+        errors.extend(qualified_name(name).into_iter().map(|why| FieldError::invalid(at.as_str(), finalizer, why)));
+        if !name.contains('/') && name != CONTENT {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(FieldError::invalid(at, finalizer, detail));
+        }
+    }
+    errors
+}
+
 /// What a schema cannot say.
 pub(super) async fn check(app: &App, kind: &Kind, body: &Value, old: Option<&Value>) -> ApiResult<Vec<FieldError>> {
     let mut errors = crate::auth::check_rbac(kind, body, old);
-    if kind.is_builtin(CRD_GROUP, CRD_PLURAL) {
+    if kind.is_builtin("", "namespaces") {
+        errors.extend(holders(body, old));
+    } else if kind.is_builtin(CRD_GROUP, CRD_PLURAL) {
         errors.extend(registry::check_crd(body));
         if let Some(old) = old {
             for field in ["group", "scope"] {
@@ -114,16 +149,8 @@ pub(super) async fn check(app: &App, kind: &Kind, body: &Value, old: Option<&Val
                 errors.push(FieldError::invalid(format!("spec.{field}"), &spec[field], why));
             }
         }
-    } else if kind.is_builtin("", "events") {
-        let about = body.pointer("/involvedObject/namespace").and_then(Value::as_str).unwrap_or_default();
-        let own = body.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
-        if !(about == own || (about.is_empty() && own == "default")) {
-            errors.push(FieldError::invalid(
-                "involvedObject.namespace",
-                &about.into(),
-                "does not match event.namespace",
-            ));
-        }
+    } else if &*kind.stored.plural == "events" && kind.stored.group.is_empty() {
+        errors.extend(events::check(kind, body, old));
     } else if kind.is_builtin("", "configmaps") || kind.is_builtin("", "secrets") {
         let annotation = &body["metadata"]["annotations"][ACCOUNT_NAME];
         if body["type"] == TOKEN_TYPE && annotation.as_str().is_none_or(str::is_empty) {

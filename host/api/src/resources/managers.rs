@@ -74,15 +74,17 @@ pub(super) fn with_context<T>(app: &App, call: &Call, options: &Options, use_it:
     };
     let outside: &[&str] = match part_of(call) {
         Part::Main => &["status"],
+        Part::Status if kind.status_has_metadata() => &["spec"],
         Part::Status => &["metadata", "spec"],
         Part::Whole => &[],
     };
     let writer = Writer {
         manager: &options.manager,
         api_version: &kind.api_version,
-        subresource: match (call.status, call.scale) {
-            (true, _) => "status",
-            (_, true) => "scale",
+        subresource: match (call.status, call.scale, call.finalize) {
+            (true, _, _) => "status",
+            (_, true, _) => "scale",
+            (_, _, true) => "finalize",
             _ => "",
         },
         now: Timestamp::now(),

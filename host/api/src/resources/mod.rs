@@ -5,6 +5,7 @@ mod after;
 mod apply;
 mod builtin;
 mod delete;
+mod events;
 mod managers;
 mod metadata;
 mod options;
@@ -39,7 +40,7 @@ pub(crate) use delete::{delete, delete_collection};
 pub(crate) use read::{get, list};
 pub(crate) use scale::scale;
 pub(crate) use watch::watch;
-pub(crate) use write::{OBJECT_LIMIT, create, fits, patch, update};
+pub(crate) use write::{OBJECT_LIMIT, create, finalize, fits, patch, update};
 
 /// The key of the object a call is about.
 fn key(call: &Call) -> ApiResult<Key> {

@@ -30,7 +30,7 @@ pub(super) struct Options {
     pub manager: String,
     /// Take what others have (of an apply).
     pub force: bool,
-    /// Fields that the body names twice.
+    /// What is to be said of fields that the body names twice.
     pub twice: Vec<String>,
 }
 

@@ -131,6 +131,11 @@ pub(crate) async fn update(app: &Arc<App>, call: Call) -> ApiResult<Response> {
     change(app, &call, &options, named, |_old| Ok(sent.clone())).await
 }
 
+/// PUT of a namespace's `finalize`: what holds it in its spec.
+pub(crate) async fn finalize(app: &Arc<App>, call: Call) -> ApiResult<Response> {
+    update(app, Call { finalize: true, ..call }).await
+}
+
 /// PATCH of an object or of its status.
 pub(crate) async fn patch(app: &Arc<App>, call: Call) -> ApiResult<Response> {
     accept::output(&call.headers)?;
@@ -204,8 +209,14 @@ pub(super) async fn replace(
     let mut warnings = admit::complete(kind, options.validation, &mut body, &options.twice)?;
     warnings.extend(metadata::warnings(&body["metadata"], Some(&old["metadata"])));
     let part = part_of(call);
+    let metadata = (part == Part::Status && kind.status_has_metadata()).then(|| body["metadata"].clone());
     let mut body = lifecycle::update(&old, body, part);
-    builtin::keep(kind, &old, &mut body);
+    if let Some(metadata) = metadata {
+        builtin::describe(&mut body, &metadata);
+    }
+    if !call.finalize {
+        builtin::keep(kind, &old, &mut body);
+    }
     admit::count_generations(kind, &mut body);
     let managed = managed(app, &old, &body);
     let deleting = old["metadata"]["deletionTimestamp"].is_string();
@@ -215,7 +226,8 @@ pub(super) async fn replace(
     let admitted = definitions::admit(app, &app.registry.kinds(), kind, &mut body, Some(&old), part).await?;
     warnings.extend(admitted.warnings);
     app.auth.rbac().check_grant(&call.user, kind, call.namespace.as_deref(), &body, Some(&old))?;
-    if kind.is_builtin(CRD_GROUP, CRD_PLURAL) && part == Part::Main {
+    if kind.is_builtin(CRD_GROUP, CRD_PLURAL) {
+        // Also when somebody wrote the status: what the host says in it stands.
         builtin::host_status(app, kind, &mut body);
     }
     let wake = (kind.reconciled && part != Part::Status && matters(&old, &body)).then_some(Class::User);

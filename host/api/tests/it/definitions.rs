@@ -1,5 +1,6 @@
 //! CustomResourceDefinitions: what cannot work is refused, what is accepted is served at once.
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use threeport_store::{Key, Op, Precondition, Resource, lifecycle};
 
@@ -104,6 +105,32 @@ async fn discovery_and_openapi_follow_the_definitions() {
     assert_eq!(widget["x-kubernetes-group-version-kind"][0]["kind"], "Widget");
     let patch = &document["paths"]["/apis/example.com/v1/namespaces/{namespace}/widgets/{name}"]["patch"];
     assert!(patch["parameters"].as_array().expect("parameters").iter().any(|p| p["name"] == "fieldValidation"));
+    let old = server.request(Method::GET, "/openapi/v2").send().await.expect("an answer");
+    let tag = old.headers()["etag"].clone();
+    let old: Value = old.json().await.expect("JSON");
+    let widget = &old["definitions"]["com.example.v1.Widget"];
+    assert_eq!(
+        widget["properties"]["metadata"]["$ref"],
+        "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+    );
+    let again =
+        server.request(Method::GET, "/openapi/v2").header("if-none-match", tag).send().await.expect("an answer");
+    assert_eq!(again.status(), 304);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_host_says_of_a_definition_stands_beside_what_others_say() {
+    let server = Server::start().await;
+    server.define_widgets().await;
+    let path = format!("{CRDS}/widgets.example.com/status");
+    let patch = json!([{"op": "add", "path": "/status/conditions", "value": [{"message": "patched"}]}]);
+    let (code, body) = server.patch(&path, "json-patch", &patch).await;
+    assert_eq!(code, 200, "{body}");
+    let conditions = body["status"]["conditions"].as_array().expect("conditions");
+    assert!(conditions.iter().any(|condition| condition["message"] == "patched"), "{body}");
+    assert!(conditions.iter().any(|condition| condition["type"] == "Established"), "{body}");
+    assert_eq!(server.get(&widgets("default")).await.0, 200, "it is served as before");
     server.stop().await;
 }
 

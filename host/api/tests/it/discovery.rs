@@ -155,6 +155,18 @@ async fn a_body_may_be_yaml_and_what_it_says_twice_is_told() {
     assert!(refused["message"].as_str().is_some_and(|m| m.ends_with("duplicate field \"spec.image\"")), "{refused}");
     let response = post("dryRun=All").send().await.expect("an answer");
     assert_eq!(response.headers()["warning"], "299 - \"duplicate field \\\"spec.image\\\"\"");
+    // YAML that is applied, or posted: by the line.
+    let yaml = "apiVersion: example.com/v1\nkind: Widget\nmetadata:\n  name: twice\nspec:\n  image: a\n  image: b\n";
+    for (method, path, kind) in [
+        (reqwest::Method::POST, widgets("default"), "application/yaml"),
+        (reqwest::Method::PATCH, format!("{}/twice", widgets("default")), "application/apply-patch+yaml"),
+    ] {
+        let path = format!("{path}?fieldManager=me&fieldValidation=Strict");
+        let sent = server.request(method, &path).header("content-type", kind).body(yaml);
+        let refused: Value = sent.send().await.expect("an answer").json().await.expect("JSON");
+        let message = refused["message"].as_str().unwrap_or_default();
+        assert!(message.ends_with("line 7: key \"image\" already set in map"), "{refused}");
+    }
     let made = post("fieldValidation=Ignore").send().await.expect("an answer");
     assert!(!made.headers().contains_key("warning"));
     let read = server.request(reqwest::Method::GET, &format!("{path}/a")).header("accept", "application/yaml");

@@ -5,6 +5,7 @@ mod cascade;
 mod definitions;
 mod deletes;
 mod discovery;
+mod events;
 mod harness;
 mod identity;
 mod kubectl;

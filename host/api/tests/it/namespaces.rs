@@ -181,3 +181,57 @@ async fn what_goes_along_must_be_ones_own_to_delete() {
     eventually("the user goes first", async || going(&server, "tenant", "user").await.then_some(())).await;
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_write_of_a_namespaces_status_writes_its_annotations_too() {
+    let server = Server::start().await;
+    make(&server, "told").await;
+    let path = format!("{NAMESPACES}/told/status");
+    let condition = |kind: &str| json!({"type": kind, "status": "True", "reason": "Test", "message": "said"});
+    let patch = json!({"metadata": {"annotations": {"a": "b"}}, "spec": {"finalizers": []}, "status": {"conditions": [condition("One")]}});
+    let (code, body) = server.patch(&path, "merge-patch", &patch).await;
+    assert_eq!((code.as_u16(), &body["metadata"]["annotations"]["a"]), (200, &json!("b")), "{body}");
+    assert_eq!(body["spec"]["finalizers"], json!(["kubernetes"]), "that is not its status");
+    // One by one, by their type.
+    let patch = json!({"status": {"conditions": [condition("Two")]}});
+    let (_, body) = server.patch(&path, "strategic-merge-patch", &patch).await;
+    let kinds: Vec<&str> = body["status"]["conditions"]
+        .as_array()
+        .expect("conditions")
+        .iter()
+        .filter_map(|c| c["type"].as_str())
+        .collect();
+    assert_eq!(kinds.len(), 2, "{kinds:?}");
+    let (code, _) = server.patch(&path, "merge-patch", &json!({"metadata": {"labels": {"no good": "x"}}})).await;
+    assert_eq!(code, 422);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_finalizer_in_a_namespaces_spec_holds_it() {
+    let server = Server::start().await;
+    make(&server, "held").await;
+    let path = format!("{NAMESPACES}/held");
+    let with = |finalizers: Value| json!({"metadata": {"name": "held"}, "spec": {"finalizers": finalizers}});
+    for (finalizers, field) in
+        [(json!(["kubernetes", "plain"]), "spec.finalizers[1]"), (json!(["example.com/a"]), "spec.finalizers")]
+    {
+        let (code, refused) = server.put(&format!("{path}/finalize"), &with(finalizers)).await;
+        assert_eq!((code.as_u16(), &refused["details"]["causes"][0]["field"]), (422, &json!(field)), "{refused}");
+    }
+    let (code, body) = server.put(&format!("{path}/finalize"), &with(json!(["kubernetes", "example.com/a"]))).await;
+    assert_eq!((code.as_u16(), &body["spec"]["finalizers"][1]), (200, &json!("example.com/a")), "{body}");
+    let (_, body) = server.put(&path, &with(json!([]))).await;
+    assert_eq!(body["spec"]["finalizers"].as_array().map(Vec::len), Some(2), "only through finalize");
+
+    server.make("/api/v1/namespaces/held/configmaps", &json!({"metadata": {"name": "inside"}})).await;
+    assert_eq!(server.delete(&path).await.0, 200);
+    eventually("what is in it goes", async || {
+        (server.get(&path).await.1["spec"]["finalizers"] == json!(["example.com/a"])).then_some(())
+    })
+    .await;
+    assert_eq!(server.get("/api/v1/namespaces/held/configmaps/inside").await.0, 404);
+    assert_eq!(server.put(&format!("{path}/finalize"), &with(json!([]))).await.0, 200);
+    gone(&server, "held").await;
+    server.stop().await;
+}

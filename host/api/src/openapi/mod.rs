@@ -1,11 +1,13 @@
 //! OpenAPI v3, made from the registry: one document for each group and version. `kubectl explain` reads the schemas, `kubectl apply` learns from
-//! the paths that the server validates fields.
+//! the paths that the server validates fields. [`v2`] makes the older form of it.
+
+pub(crate) mod v2;
 
 use std::collections::BTreeMap;
 
 use axum::body::Bytes;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -20,33 +22,26 @@ pub(crate) type Documents = BTreeMap<String, (String, Bytes)>;
 
 fn documents(kinds: &Kinds) -> &Documents {
     kinds.documents.get_or_init(|| {
-        let mut groups: BTreeMap<String, Vec<&Kind>> = BTreeMap::new();
-        for kind in kinds.all() {
-            groups.entry(kind.group_path()).or_default().push(kind);
-        }
         let encode = |(path, kinds): (String, Vec<&Kind>)| {
             let bytes = Bytes::from(build(&kinds).to_string());
-            let hash: String = Sha256::digest(&bytes).iter().take(16).map(|b| format!("{b:02X}")).collect();
-            (path, (hash, bytes))
+            (path, (digest(&bytes), bytes))
         };
-        groups.into_iter().map(encode).collect()
+        by_group(kinds).into_iter().map(encode).collect()
     })
 }
 
-/// `/openapi/v2`: a document without definitions. kubectl falls back to it for a kind that no `/openapi/v3` document has, finds nothing there, and
-/// then says what it would say to any server: that there is no such kind. It takes nothing but protobuf.
-pub(crate) fn version_2(headers: &HeaderMap) -> Response {
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    if accept.contains("protobuf") {
-        // openapi.v2.Document: swagger (1), info (2) with title (1) and version (2).
-        let document: &[u8] = b"\x0a\x032.0\x12\x0f\x0a\x09threeport\x12\x02v1";
-        let media_type = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
-        return ([(header::CONTENT_TYPE, media_type)], document).into_response();
+/// The kinds by the path of their group and version.
+fn by_group(kinds: &Kinds) -> BTreeMap<String, Vec<&Kind>> {
+    let mut groups: BTreeMap<String, Vec<&Kind>> = BTreeMap::new();
+    for kind in kinds.all() {
+        groups.entry(kind.group_path()).or_default().push(kind);
     }
-    json_response(
-        StatusCode::OK,
-        json!({"swagger": "2.0", "info": {"title": "threeport", "version": "v1"}, "paths": {}}).to_string(),
-    )
+    groups
+}
+
+/// Tells documents apart.
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(16).map(|b| format!("{b:02X}")).collect()
 }
 
 /// `/openapi/v3`: where the documents are; the digest in each address lets clients keep them.
@@ -110,7 +105,7 @@ fn object(kind: &Kind) -> Value {
     properties["metadata"] = json!({
         "description": meta["metadata"]["description"], "default": {}, "allOf": [{"$ref": format!("#/components/schemas/{OBJECT_META}")}],
     });
-    schema["x-kubernetes-group-version-kind"] = json!([gvk(kind, &kind.kind)]);
+    schema[Kind::NAMED] = json!([gvk(kind, &kind.kind)]);
     schema
 }
 
@@ -127,7 +122,7 @@ fn list(kind: &Kind, item: &str) -> Value {
             }},
             "items": {"type": "array", "items": {"$ref": format!("#/components/schemas/{item}")}},
         },
-        "x-kubernetes-group-version-kind": [gvk(kind, &kind.list_kind)],
+        Kind::NAMED: [gvk(kind, &kind.list_kind)],
     })
 }
 
@@ -167,7 +162,7 @@ fn add_paths(kind: &Kind, paths: &mut Map<String, Value>) {
             "parameters": parameters,
             "responses": {"200": {"description": "OK", "content": {"application/json": {"schema": reference(answer)}}}},
             "x-kubernetes-action": action,
-            "x-kubernetes-group-version-kind": gvk(kind, &kind.kind),
+            Kind::NAMED: gvk(kind, &kind.kind),
         });
         if let Some(types) = body {
             let schema =

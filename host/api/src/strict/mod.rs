@@ -1,4 +1,6 @@
-//! JSON that may name a field twice: the last one counts, and the client is told.
+//! JSON that may name a field twice: the last one counts, and the client is told. The same for [`yaml`].
+
+pub(crate) mod yaml;
 
 use std::cell::RefCell;
 use std::fmt;
@@ -6,13 +8,14 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Reads JSON; answers besides the paths of the fields that stand there twice.
+/// Reads JSON; answers besides what is to be said of the fields that stand there twice.
 pub(crate) fn read(bytes: &[u8]) -> serde_json::Result<(Value, Vec<String>)> {
     let twice = RefCell::new(Vec::new());
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = Seed { path: &Path::Root, twice: &twice }.deserialize(&mut reader)?;
     reader.end()?;
-    Ok((value, twice.into_inner()))
+    let told = twice.into_inner().into_iter().map(|field| format!("duplicate field \"{field}\""));
+    Ok((value, told.collect()))
 }
 
 /// Where a value stands; written down only when something is wrong there.
@@ -115,7 +118,7 @@ mod tests {
         let text = br#"{"a": 1, "b": [{"c": 1.5, "c": -2}, {"d": {"e": null, "e": "x", "e": true}}], "a": {"a": 1}}"#;
         let (value, twice) = read(text).expect("JSON");
         assert_eq!(value, json!({"a": {"a": 1}, "b": [{"c": -2}, {"d": {"e": true}}]}));
-        assert_eq!(twice, ["b[0].c", "b[1].d.e", "b[1].d.e", "a"]);
+        assert_eq!(twice, ["b[0].c", "b[1].d.e", "b[1].d.e", "a"].map(|field| format!("duplicate field \"{field}\"")));
         assert!(read(b"{} x").is_err() && read(b"").is_err());
         assert!(read("[".repeat(10_000).as_bytes()).is_err(), "no deeper than any other JSON");
     }
