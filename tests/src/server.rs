@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -192,10 +193,14 @@ impl Server {
     }
 }
 
-/// An address that nobody else is given while the server is down: connections get theirs from the ports above these.
+/// An address that nobody else is given while the server is down: connections get theirs from the ports above these, other tests of this process
+/// the next one.
 fn lasting_address() -> Result<SocketAddr> {
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
     let start = 20_000 + u16::try_from(std::process::id() % 10_000).context("a port")?;
-    let free = (start..32_000).find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
+    let mut ports =
+        std::iter::repeat_with(|| start + GIVEN.fetch_add(1, Ordering::Relaxed)).take_while(|port| *port < 32_000);
+    let free = ports.find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok());
     free.context("no port is free")?.local_addr().context("its address")
 }
 

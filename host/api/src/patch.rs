@@ -98,6 +98,12 @@ fn operations(target: &mut Value, patch: &[json_patch::PatchOperation]) -> ApiRe
                 )));
             }
         }
+        if let json_patch::PatchOperation::Test(test) = operation
+            && test.value.is_null()
+            && absent(target, test.path.as_str())
+        {
+            continue;
+        }
         json_patch::patch(target, std::slice::from_ref(operation)).map_err(|mut error| {
             error.operation = index;
             rejected(&error)
@@ -108,6 +114,12 @@ fn operations(target: &mut Value, patch: &[json_patch::PatchOperation]) -> ApiRe
     // Paths can nest deeper than a document that is read may.
     serde_json::from_str::<Value>(&text).map_err(|error| rejected(&error))?;
     Ok(())
+}
+
+/// Whether an object has no such field. Kubernetes takes null as its value in tests: so a client adds a list only where there is none yet.
+fn absent(target: &Value, path: &str) -> bool {
+    let parent = path.rsplit_once('/').and_then(|(parent, _)| target.pointer(parent));
+    parent.is_some_and(Value::is_object) && target.pointer(path).is_none()
 }
 
 fn object(body: &[u8]) -> ApiResult<Value> {
@@ -336,5 +348,24 @@ mod tests {
         assert_eq!(apply(&Patch::Json(patch), json!({"a": 1})).expect("applies"), json!({"a": 2}));
         let patch = serde_json::from_value(json!([{"op": "remove", "path": "/missing"}])).expect("a patch");
         assert!(apply(&Patch::Json(patch), json!({"a": 1})).is_err());
+    }
+
+    #[test]
+    fn a_field_that_is_not_there_tests_as_null() {
+        let apply = |path: &str, value: Value, target: Value| {
+            let patch =
+                json!([{"op": "test", "path": path, "value": value}, {"op": "add", "path": path, "value": ["x"]}]);
+            apply(&Patch::Json(serde_json::from_value(patch).expect("a patch")), target)
+        };
+        assert_eq!(apply("/a/b", json!(null), json!({"a": {}})).expect("applies"), json!({"a": {"b": ["x"]}}));
+        assert_eq!(apply("/a", json!(null), json!({"a": null})).expect("applies"), json!({"a": ["x"]}));
+        for (path, value, target) in [
+            ("/a/b", json!(null), json!({"a": {"b": []}})),
+            ("/a/b", json!(""), json!({"a": {}})),
+            ("/a/b", json!(null), json!({})),
+            ("/a/1", json!(null), json!({"a": []})),
+        ] {
+            assert!(apply(path, value, target.clone()).is_err(), "{path} of {target}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod applies;
 mod cascade;
+mod commands;
 mod definitions;
 mod deletes;
 mod discovery;
