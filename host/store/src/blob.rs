@@ -8,14 +8,14 @@ use sha2::{Digest, Sha256};
 use crate::crypt::hex;
 use crate::error::Error;
 use crate::queue::now;
-use crate::sqlite::Request;
+use crate::requests::Request;
 use crate::store::Store;
 
 /// Bytes of a piece.
 const CHUNK: usize = 1 << 20;
 
 /// What the writer does to blobs. All of it can be done again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum BlobWrite {
     /// One more piece of an upload; the first one begins it.
     Chunk { id: i64, position: i64, bytes: Bytes, now: i64 },

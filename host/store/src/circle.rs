@@ -76,7 +76,7 @@ impl Store {
         if !edges.iter().any(|edge| waits(from, edge)) {
             return None;
         }
-        search(&self.engine().read(), from, edges)
+        search(&self.engine().memory.read(), from, edges)
     }
 }
 

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::config::Key32;
 use crate::error::Error;
 use crate::types::Key;
+use crate::work::InventoryEntry;
 
 const NONCE: usize = 24;
 
@@ -66,6 +67,17 @@ pub(crate) fn sum(place: &str, stored: &[u8]) -> u32 {
 /// Where an object's body belongs.
 pub(crate) fn place(key: &Key, uid: &str) -> String {
     format!("{}|{}|{}|{}", key.resource, key.namespace.as_deref().unwrap_or(""), key.name, uid)
+}
+
+/// Where an object's carried state belongs.
+pub(crate) fn carried_place(id: i64) -> String {
+    format!("carried|{id}")
+}
+
+/// Where an inventory entry's state belongs.
+pub(crate) fn inventory_place(id: i64, entry: &InventoryEntry) -> String {
+    let namespace = entry.namespace.as_deref().unwrap_or("");
+    format!("inventory|{id}|{}|{}|{}|{namespace}|{}", entry.target, entry.api_version, entry.kind, entry.name)
 }
 
 /// Lower-case hexadecimal.

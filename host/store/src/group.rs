@@ -141,9 +141,9 @@ impl Group<'_> {
         lost
     }
 
-    pub(crate) fn intend(&mut self, claim: &Lease, entries: Vec<InventoryEntry>) -> Result<(), Error> {
+    pub(crate) fn intend(&mut self, claim: &Lease, entries: &Arc<Vec<InventoryEntry>>) -> Result<(), Error> {
         let entry = self.held(&self.draft(), claim)?;
-        self.layer.inventory.push((entry.id, InventoryWrite::Extend(entries)));
+        self.layer.inventory.push((entry.id, InventoryWrite::Extend(entries.clone())));
         Ok(())
     }
 

@@ -41,7 +41,7 @@ impl Step {
 /// How an inventory changes.
 pub(crate) enum InventoryWrite {
     /// Adds what is not there.
-    Extend(Vec<InventoryEntry>),
+    Extend(Arc<Vec<InventoryEntry>>),
     /// Puts this in its place.
     Replace(Vec<InventoryEntry>),
 }
@@ -65,7 +65,8 @@ pub(crate) struct Layer {
     pub(crate) suspects: HashMap<i64, Option<u64>>,
     /// How many reasons to look were counted.
     pub(crate) reasons: u64,
-    pub(crate) log: Vec<Logged>,
+    /// With the numbers of the objects.
+    pub(crate) log: Vec<(i64, Logged)>,
     pub(crate) wakes: Vec<Wake>,
     pub(crate) removed: HashSet<i64>,
     pub(crate) carried: HashMap<i64, Vec<u8>>,
@@ -271,7 +272,7 @@ impl<'a> Draft<'a> {
         let object = Object { key: key.clone(), uid, resource_version, body: body.at(resource_version) };
         let entry = Entry { id, object: object.clone() };
         self.mine.objects.insert(key.clone(), Some(entry.clone()));
-        self.mine.log.push(Logged { kind, object, previous });
+        self.mine.log.push((id, Logged { kind, object, previous }));
         entry
     }
 }

@@ -8,11 +8,13 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument as _;
 
 use crate::config::Config;
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::layer::Step;
-use crate::queue::{self, QueueStats};
+use crate::queue::QueueStats;
+use crate::requests::{Asked, Request};
 use crate::shares::Shares;
-use crate::sqlite::{Asked, Engine, Request};
+use crate::sqlite;
 use crate::types::{Class, Edge, Key, List, ListQuery, Object, Op, Resource, Scope, Suspect};
 use crate::watch::Watch;
 use crate::work::{Claim, Completed, Completion, InventoryEntry, Standing};
@@ -30,7 +32,7 @@ pub struct Store {
 impl Store {
     /// Opens or makes the database and takes it for this process.
     pub async fn open(config: Config) -> Result<Self, Error> {
-        let (engine, requests) = Engine::open(config).await?;
+        let (engine, requests) = sqlite::open(config).await?;
         Ok(Self { engine, requests })
     }
 
@@ -61,12 +63,12 @@ impl Store {
 
     /// An object as it is now.
     pub async fn get(&self, key: &Key) -> Result<Option<Object>, Error> {
-        Ok(self.engine.read().get(key).map(|entry| entry.object.clone()))
+        Ok(self.engine.memory.read().get(key).map(|entry| entry.object.clone()))
     }
 
     /// An object by its uid.
     pub async fn by_uid(&self, uid: &str) -> Result<Option<Object>, Error> {
-        let state = self.engine.read();
+        let state = self.engine.memory.read();
         Ok(state.key_of(uid).and_then(|key| state.get(key)).map(|entry| entry.object.clone()))
     }
 
@@ -82,7 +84,7 @@ impl Store {
 
     /// The newest committed resourceVersion.
     pub fn version(&self) -> u64 {
-        self.engine.read().version
+        self.engine.memory.read().version
     }
 
     /// Does all steps or none, in order; each sees those before it. One object for each step but the checks: as it is stored, or as it was removed.
@@ -94,7 +96,7 @@ impl Store {
 
     /// Who refers to an object, whether it exists or not.
     pub async fn dependants(&self, key: &Key) -> Result<Vec<(Key, Edge)>, Error> {
-        Ok(self.engine.read().dependants(key))
+        Ok(self.engine.memory.read().dependants(key))
     }
 
     /// Objects that have something on a target, whatever they refer to now; in no order, at most `limit`.
@@ -104,13 +106,13 @@ impl Store {
 
     /// Whom an object refers to.
     pub async fn references(&self, key: &Key) -> Result<Vec<Edge>, Error> {
-        let state = self.engine.read();
+        let state = self.engine.memory.read();
         Ok(state.get(key).map(|entry| state.edges_of(entry.id).to_vec()).unwrap_or_default())
     }
 
     /// What names an object among its owners, in the order of keys.
     pub async fn owned(&self, uid: &str) -> Result<Vec<Object>, Error> {
-        let state = self.engine.read();
+        let state = self.engine.memory.read();
         let keys = state.owned_by(uid).filter_map(|id| state.key_of_id(id));
         let mut owned: Vec<Object> = keys.filter_map(|key| Some(state.get(key)?.object.clone())).collect();
         owned.sort_by(|a, b| a.key.cmp(&b.key));
@@ -119,7 +121,7 @@ impl Store {
 
     /// Everything in a namespace, of whatever kind, in the order of keys.
     pub async fn in_namespace(&self, namespace: &Arc<str>) -> Result<Vec<Object>, Error> {
-        let state = self.engine.read();
+        let state = self.engine.memory.read();
         let mut inside: Vec<Object> =
             state.keys(None, Some(namespace)).filter_map(|key| Some(state.get(&key)?.object.clone())).collect();
         inside.sort_by(|a, b| a.key.cmp(&b.key));
@@ -128,17 +130,17 @@ impl Store {
 
     /// What the collector has to look at.
     pub async fn suspects(&self) -> Result<Vec<Suspect>, Error> {
-        Ok(self.engine.read().suspects())
+        Ok(self.engine.memory.read().suspects())
     }
 
     /// Says when there is something new to look at, and when the store closes.
     pub fn suspected(&self) -> tokio::sync::watch::Receiver<()> {
-        self.engine.suspected()
+        self.engine.memory.suspected()
     }
 
     /// Whether the store is closed: nothing can be read or written any more.
     pub fn is_closed(&self) -> bool {
-        self.engine.closed()
+        self.engine.memory.closed()
     }
 
     /// Forgets suspects, by uid, as they were seen: one for which there was a new reason since stays.
@@ -181,7 +183,7 @@ impl Store {
     /// Adds what is about to be applied to the inventory, before it is. An entry that is there already stays as it is.
     pub async fn intend(&self, claim: &Claim, entries: Vec<InventoryEntry>) -> Result<(), Error> {
         let span = tracing::debug_span!("commit", what = "intend", entries = entries.len());
-        self.ask(|reply| Request::Intend(claim.into(), entries, reply)).instrument(span).await
+        self.ask(|reply| Request::Intend(claim.into(), Arc::new(entries), reply)).instrument(span).await
     }
 
     /// Writes what came of a run and ends its lease, in one transaction. [`Error::LeaseLost`] and no effect when it was lost.
@@ -204,17 +206,17 @@ impl Store {
 
     /// Until the next item is due or a lease runs out; zero when something is due, None when nothing ever will be.
     pub fn next_due(&self) -> Option<Duration> {
-        self.engine.queue().next_due(queue::now())
+        self.engine.memory.queue().next_due(self.engine.memory.now())
     }
 
     /// What is due and what is leased.
     pub fn queue(&self) -> QueueStats {
-        self.engine.queue().stats(queue::now())
+        self.engine.memory.queue().stats(self.engine.memory.now())
     }
 
     /// What the last accepted run of an object left; null when there is nothing or no such object.
     pub async fn carried(&self, key: &Key) -> Result<Value, Error> {
-        let id = self.engine.read().get(key).map(|entry| entry.id);
+        let id = self.engine.memory.read().get(key).map(|entry| entry.id);
         match id {
             Some(id) => self.engine.carried(id).await,
             None => Ok(Value::Null),
@@ -223,7 +225,7 @@ impl Store {
 
     /// What is on targets because of an object, in the order of application; empty when there is no such object.
     pub async fn inventory(&self, key: &Key) -> Result<Vec<InventoryEntry>, Error> {
-        let id = self.engine.read().get(key).map(|entry| entry.id);
+        let id = self.engine.memory.read().get(key).map(|entry| entry.id);
         match id {
             Some(id) => self.engine.inventory(id).await,
             None => Ok(Vec::new()),
@@ -232,8 +234,8 @@ impl Store {
 
     /// Where the work on an object stands; None: nobody works on objects of its kind, or there is no such object.
     pub fn standing(&self, key: &Key) -> Option<Standing> {
-        let id = self.engine.read().get(key).map(|entry| entry.id)?;
-        self.engine.queue().standing(id, queue::now())
+        let id = self.engine.memory.read().get(key).map(|entry| entry.id)?;
+        self.engine.memory.queue().standing(id, self.engine.memory.now())
     }
 
     /// Forgets the change log up to a resourceVersion. It is also kept at the configured length by itself.
@@ -243,11 +245,11 @@ impl Store {
 
     /// How many objects each collection has.
     pub fn counts(&self) -> Vec<(Resource, usize)> {
-        self.engine.read().counts()
+        self.engine.memory.read().counts()
     }
 
     /// How many transactions were committed since the store was opened: writes per commit is the size of the groups.
     pub fn commits(&self) -> u64 {
-        self.engine.commits()
+        self.engine.memory.commits()
     }
 }

@@ -11,8 +11,8 @@ use futures::Stream;
 use futures::stream::{BoxStream, StreamExt, unfold};
 use tokio::sync::watch::Receiver;
 
+use crate::engine::Engine;
 use crate::error::Error;
-use crate::sqlite::Engine;
 use crate::state::Logged;
 use crate::types::{Change, Scope};
 
@@ -32,9 +32,9 @@ impl Watch {
     }
 
     pub(crate) fn new(engine: &Arc<Engine>, scope: Scope, since: Option<u64>) -> Result<Self, Error> {
-        let versions = engine.versions();
+        let versions = engine.memory.versions();
         let from = {
-            let state = engine.read();
+            let state = engine.memory.read();
             let from = since.unwrap_or(state.version);
             state.reaches(from)?;
             from
@@ -93,7 +93,9 @@ impl Follower {
                 }
                 Ok((changes, upto)) if changes.is_empty() && upto == self.read => {
                     // Fails when the store has closed.
-                    self.over = self.engine.closed() || self.versions.changed().await.is_err() || self.engine.closed();
+                    self.over = self.engine.memory.closed()
+                        || self.versions.changed().await.is_err()
+                        || self.engine.memory.closed();
                 }
                 Ok((changes, upto)) => {
                     self.batch = changes.into();

@@ -1,9 +1,9 @@
 //! Blobs in SQL.
 
 use serde_json::json;
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::{Row as _, SqliteConnection, SqlitePool};
 
-use super::{Engine, failed};
+use super::failed;
 use crate::blob::BlobWrite;
 use crate::error::Error;
 
@@ -48,29 +48,27 @@ async fn touch(conn: &mut SqliteConnection, digest: &str, now: i64) -> Result<()
     sqlx::query("update blob set touched = ? where digest = ?").bind(now).bind(digest).execute(conn).await.map(|_| ())
 }
 
-impl Engine {
-    pub(crate) async fn has_blob(&self, digest: &str) -> Result<bool, Error> {
-        let query = sqlx::query_scalar("select exists (select 1 from blob where digest = ?)").bind(digest);
-        query.fetch_one(&self.readers).await.map_err(failed)
-    }
+pub(crate) async fn has(pool: &SqlitePool, digest: &str) -> Result<bool, Error> {
+    let query = sqlx::query_scalar("select exists (select 1 from blob where digest = ?)").bind(digest);
+    query.fetch_one(pool).await.map_err(failed)
+}
 
-    pub(crate) async fn blob(&self, digest: &str) -> Result<Option<Vec<u8>>, Error> {
-        let sql = "select blob.size, blob_chunk.bytes from blob join blob_chunk on blob_chunk.blob = blob.id where digest = ? order by position";
-        let mut rows = sqlx::query(sql).bind(digest).fetch(&self.readers);
-        let mut whole: Option<Vec<u8>> = None;
-        while let Some(row) = futures::TryStreamExt::try_next(&mut rows).await.map_err(failed)? {
-            let size: i64 = row.try_get(0).map_err(failed)?;
-            let bytes: &[u8] = row.try_get(1).map_err(failed)?;
-            let capacity = usize::try_from(size).unwrap_or(0).min(1 << 30);
-            whole.get_or_insert_with(|| Vec::with_capacity(capacity)).extend_from_slice(bytes);
-        }
-        Ok(whole)
+pub(crate) async fn read(pool: &SqlitePool, digest: &str) -> Result<Option<Vec<u8>>, Error> {
+    let sql = "select blob.size, blob_chunk.bytes from blob join blob_chunk on blob_chunk.blob = blob.id where digest = ? order by position";
+    let mut rows = sqlx::query(sql).bind(digest).fetch(pool);
+    let mut whole: Option<Vec<u8>> = None;
+    while let Some(row) = futures::TryStreamExt::try_next(&mut rows).await.map_err(failed)? {
+        let size: i64 = row.try_get(0).map_err(failed)?;
+        let bytes: &[u8] = row.try_get(1).map_err(failed)?;
+        let capacity = usize::try_from(size).unwrap_or(0).min(1 << 30);
+        whole.get_or_insert_with(|| Vec::with_capacity(capacity)).extend_from_slice(bytes);
     }
+    Ok(whole)
+}
 
-    pub(crate) async fn old_blobs(&self, keep: &[String], before: i64) -> Result<usize, Error> {
-        let sql = format!("select count(*) from blob where {OLD}");
-        let query = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(before).bind(json!(keep).to_string());
-        let count: i64 = query.fetch_one(&self.readers).await.map_err(failed)?;
-        Ok(usize::try_from(count).unwrap_or(0))
-    }
+pub(crate) async fn old(pool: &SqlitePool, keep: &[String], before: i64) -> Result<usize, Error> {
+    let sql = format!("select count(*) from blob where {OLD}");
+    let query = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(before).bind(json!(keep).to_string());
+    let count: i64 = query.fetch_one(pool).await.map_err(failed)?;
+    Ok(usize::try_from(count).unwrap_or(0))
 }

@@ -1,0 +1,142 @@
+//! What an open store holds in memory: the objects of now, the work items, and whom to tell of changes. Readers look, the writer alone changes it,
+//! after COMMIT.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use tokio::sync::watch;
+
+use crate::layer::Layer;
+use crate::queue::{self, Queue, Work};
+use crate::state::State;
+
+pub(crate) struct Memory {
+    state: RwLock<State>,
+    queue: Mutex<Queue>,
+    /// The newest committed version; whoever waits for changes waits on this.
+    version: watch::Sender<u64>,
+    /// Told when there is something new for the collector to look at.
+    suspected: watch::Sender<()>,
+    commits: AtomicU64,
+    closed: AtomicBool,
+    /// How far the database's clock is ahead of ours, in microseconds.
+    ahead: AtomicI64,
+}
+
+impl Memory {
+    pub(crate) fn new(state: State, queue: Queue) -> Self {
+        Self {
+            version: watch::Sender::new(state.version),
+            suspected: watch::Sender::new(()),
+            state: RwLock::new(state),
+            queue: Mutex::new(queue),
+            commits: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            ahead: AtomicI64::new(0),
+        }
+    }
+
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn versions(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    pub(crate) fn suspected(&self) -> watch::Receiver<()> {
+        self.suspected.subscribe()
+    }
+
+    /// Microseconds since 1970, on the clock that leases are measured with.
+    pub(crate) fn now(&self) -> i64 {
+        queue::now().saturating_add(self.ahead.load(Relaxed))
+    }
+
+    /// Whether the writer has ended.
+    pub(crate) fn closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
+    /// The writer has ended: watches look up and see that it is over.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Relaxed);
+        self.version.send_modify(|_| ());
+        self.suspected.send_replace(());
+    }
+
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits.load(Relaxed)
+    }
+
+    pub(crate) fn count_commit(&self) {
+        self.commits.fetch_add(1, Relaxed);
+    }
+
+    /// The work items that changed since the last call.
+    pub(crate) fn changed_work(&self) -> Vec<(i64, Work)> {
+        let mut queue = self.queue();
+        let ids = queue.take_dirty();
+        ids.into_iter().filter_map(|id| Some((id, queue.get(id)?.clone()))).collect()
+    }
+
+    /// Shows readers what is committed now.
+    pub(crate) fn publish(&self, layer: Layer) {
+        if layer.is_empty() {
+            return;
+        }
+        let mut suspected = false;
+        let version = {
+            let mut state = self.write();
+            for (key, entry) in layer.objects {
+                match entry {
+                    Some(entry) => {
+                        // The same name with another uid: the old one was removed within the group.
+                        if state.get(&key).is_some_and(|old| old.id != entry.id) {
+                            state.remove(&key);
+                        }
+                        state.put(entry);
+                    }
+                    None => state.remove(&key),
+                }
+            }
+            for (id, edges) in layer.edges {
+                if !layer.removed.contains(&id) {
+                    state.set_edges(id, edges);
+                }
+            }
+            for (id, owners) in layer.owners {
+                if !layer.removed.contains(&id) {
+                    state.set_owners(id, owners);
+                }
+            }
+            for (id, seq) in layer.suspects {
+                if !layer.removed.contains(&id) {
+                    suspected |= seq.is_some();
+                    state.set_suspect(id, seq);
+                }
+            }
+            for (_, logged) in layer.log {
+                state.log(logged);
+            }
+            state.compacted = layer.compact.unwrap_or(state.compacted);
+            state.version
+        };
+        self.tell(version, suspected);
+    }
+
+    fn tell(&self, version: u64, suspected: bool) {
+        self.version.send_replace(version);
+        if suspected {
+            self.suspected.send_replace(());
+        }
+    }
+}
