@@ -39,7 +39,8 @@ fn picture() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         ("threeport-wasm", BTreeSet::new()),
         ("threeport-sdk", BTreeSet::from(["threeport-sdk-macros"])),
         ("threeport-sdk-macros", BTreeSet::new()),
-        ("threeport-tests", BTreeSet::new()),
+        ("threeport-test-postgres", BTreeSet::new()),
+        ("threeport-tests", BTreeSet::from(["threeport-test-postgres"])),
     ])
 }
 

@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
-use sqlx::SqlitePool;
+use sqlx::{PgPool, SqlitePool};
 
 use crate::crypt::Crypt;
 use crate::error::Error;
 use crate::group::Picked;
 use crate::memory::Memory;
-use crate::sqlite;
 use crate::state::{Logged, undo};
 use crate::types::{Key, List, ListQuery, Resource, Scope};
 use crate::work::{Claim, InventoryEntry};
+use crate::{postgres, sqlite};
 
 pub(crate) struct Engine {
     pub(crate) memory: Memory,
@@ -23,6 +23,7 @@ pub(crate) struct Engine {
 /// Connections for what is read beside the writer.
 pub(crate) enum Reader {
     Sqlite(SqlitePool),
+    Postgres(PgPool),
 }
 
 /// What the last runs left, by object; and whose rows cannot be read.
@@ -92,6 +93,7 @@ impl Engine {
     ) -> Result<Vec<Logged>, Error> {
         match &self.reader {
             Reader::Sqlite(pool) => sqlite::log::read(pool, &self.crypt, resource, after, upto, limit).await,
+            Reader::Postgres(pool) => postgres::log::read(pool, &self.crypt, resource, after, upto, limit).await,
         }
     }
 
@@ -120,6 +122,7 @@ impl Engine {
     async fn left(&self, ids: &[i64]) -> Result<Left, Error> {
         match &self.reader {
             Reader::Sqlite(pool) => sqlite::claims::left(pool, &self.crypt, ids).await,
+            Reader::Postgres(pool) => postgres::claims::left(pool, &self.crypt, ids).await,
         }
     }
 
@@ -127,6 +130,7 @@ impl Engine {
     pub(crate) async fn on_target(&self, target: &str, limit: usize) -> Result<Vec<Key>, Error> {
         match &self.reader {
             Reader::Sqlite(pool) => sqlite::claims::on_target(pool, target, limit).await,
+            Reader::Postgres(pool) => postgres::claims::on_target(pool, target, limit).await,
         }
     }
 
@@ -134,6 +138,7 @@ impl Engine {
     pub(crate) async fn inventory(&self, id: i64) -> Result<Vec<InventoryEntry>, Error> {
         let mut left = match &self.reader {
             Reader::Sqlite(pool) => sqlite::claims::inventories(pool, &self.crypt, &[id]).await?,
+            Reader::Postgres(pool) => postgres::claims::inventories(pool, &self.crypt, &[id]).await?,
         };
         match left.unreadable.remove(&id) {
             Some(error) => Err(error),
@@ -145,6 +150,7 @@ impl Engine {
     pub(crate) async fn carried(&self, id: i64) -> Result<Value, Error> {
         let mut left = match &self.reader {
             Reader::Sqlite(pool) => sqlite::claims::carried(pool, &self.crypt, &[id]).await?,
+            Reader::Postgres(pool) => postgres::claims::carried(pool, &self.crypt, &[id]).await?,
         };
         match left.unreadable.remove(&id) {
             Some(error) => Err(error),
@@ -155,18 +161,21 @@ impl Engine {
     pub(crate) async fn has_blob(&self, digest: &str) -> Result<bool, Error> {
         match &self.reader {
             Reader::Sqlite(pool) => sqlite::blobs::has(pool, digest).await,
+            Reader::Postgres(pool) => postgres::blobs::has(pool, digest).await,
         }
     }
 
     pub(crate) async fn blob(&self, digest: &str) -> Result<Option<Vec<u8>>, Error> {
         match &self.reader {
             Reader::Sqlite(pool) => sqlite::blobs::read(pool, digest).await,
+            Reader::Postgres(pool) => postgres::blobs::read(pool, digest).await,
         }
     }
 
     pub(crate) async fn old_blobs(&self, keep: &[String], before: i64) -> Result<usize, Error> {
         match &self.reader {
             Reader::Sqlite(pool) => sqlite::blobs::old(pool, keep, before).await,
+            Reader::Postgres(pool) => postgres::blobs::old(pool, keep, before).await,
         }
     }
 }

@@ -67,7 +67,7 @@ pub enum Error {
         epoch: u64,
     },
     /// No room is left where the database is. Nothing was written; what is there is read on, and writes go on by themselves when there is room.
-    #[error("the disk of the database is full: {0}; make room on the disk of the data directory")]
+    #[error("the disk of the database is full: {0}; make room on it")]
     Full(String),
     /// The server was started with another encryption key than the database was written with.
     #[error(
@@ -81,6 +81,9 @@ pub enum Error {
         /// Id of the key that was given.
         given: String,
     },
+    /// The connection was lost in the middle of a commit, and it could not be found out whether it happened: read before you repeat it.
+    #[error("it is not known whether this was written, read it again before you repeat it: {0}")]
+    Undecided(String),
     /// The database refused or is not reachable. Nothing was written.
     #[error("database: {0}")]
     Database(String),

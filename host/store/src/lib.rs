@@ -20,6 +20,7 @@ pub mod managers;
 mod memory;
 mod meters;
 mod outline;
+mod postgres;
 mod queue;
 pub mod references;
 mod related;
@@ -37,7 +38,7 @@ pub mod work;
 
 pub use blob::BlobWriter;
 pub use circle::Circle;
-pub use config::{Config, Key32};
+pub use config::{Config, Database, Key32};
 pub use error::Error;
 pub use meters::describe_meters;
 pub use outline::Outline;

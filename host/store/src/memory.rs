@@ -61,6 +61,11 @@ impl Memory {
         queue::now().saturating_add(self.ahead.load(Relaxed))
     }
 
+    /// What the database's clock says now.
+    pub(crate) fn set_clock(&self, now: i64) {
+        self.ahead.store(now.saturating_sub(queue::now()), Relaxed);
+    }
+
     /// Whether the writer has ended.
     pub(crate) fn closed(&self) -> bool {
         self.closed.load(Relaxed)
@@ -131,6 +136,28 @@ impl Memory {
             state.version
         };
         self.tell(version, suspected);
+    }
+
+    /// Takes over what other hosts did.
+    pub(crate) fn follow(&self, mut layer: Layer, work: Vec<(i64, Work)>, compacted: u64, reasons: u64) {
+        {
+            let mut queue = self.queue();
+            layer.removed.iter().for_each(|id| queue.remove(*id));
+            work.into_iter().for_each(|(id, work)| queue.follow(id, work));
+        }
+        let known = self.read().compacted;
+        layer.compact = layer.compact.max(Some(compacted)).filter(|upto| *upto > known);
+        self.publish(layer);
+        let mut state = self.write();
+        state.reasons = state.reasons.max(reasons);
+    }
+
+    /// Puts all that was read anew in the place of what was known.
+    pub(crate) fn replace(&self, state: State, queue: Queue) {
+        let version = state.version;
+        *self.write() = state;
+        *self.queue() = queue;
+        self.tell(version, true);
     }
 
     fn tell(&self, version: u64, suspected: bool) {

@@ -149,6 +149,25 @@ impl Queue {
         self.dirty.insert(id);
     }
 
+    /// Puts an item as another host wrote it in the place of the one that is known.
+    pub(crate) fn follow(&mut self, id: i64, mut work: Work) {
+        if let Some(known) = self.items.remove(&id) {
+            self.unindex(id, &known);
+            work.ran = known.ran;
+        }
+        self.load(id, work);
+    }
+
+    /// Ends the leases of these owners; what they held is due as it was.
+    pub(crate) fn hand_back(&mut self, owners: &HashSet<Arc<str>>) {
+        let held = self.leases.iter().filter(|(_, id)| {
+            self.items.get(id).and_then(|work| work.owner.as_ref()).is_some_and(|owner| owners.contains(owner))
+        });
+        for id in held.map(|(_, id)| *id).collect::<Vec<_>>() {
+            self.update(id, |work| work.owner = None);
+        }
+    }
+
     pub(crate) fn remove(&mut self, id: i64) {
         if let Some(work) = self.items.remove(&id) {
             self.unindex(id, &work);

@@ -123,7 +123,11 @@ pub(crate) struct Start {
 }
 
 /// Decides a group of requests against what is committed: what is to be written, and what they are answered once it is.
-pub(crate) fn decide(memory: &Memory, requests: &[Asked], start: &Start) -> (Layer, Vec<Outcome>) {
+pub(crate) fn decide<'a>(
+    memory: &Memory,
+    requests: impl IntoIterator<Item = &'a Asked>,
+    start: &Start,
+) -> (Layer, Vec<Outcome>) {
     let state = memory.read();
     let mut queue = memory.queue();
     let mut group = Group {
@@ -134,7 +138,7 @@ pub(crate) fn decide(memory: &Memory, requests: &[Asked], start: &Start) -> (Lay
         now: start.now,
         trace: None,
     };
-    let outcomes = requests.iter().map(|asked| one(&mut group, asked)).collect();
+    let outcomes = requests.into_iter().map(|asked| one(&mut group, asked)).collect();
     let mut layer = group.layer;
     let version = state.version + layer.log.len() as u64;
     let batch = COMPACT.min(start.keep_changes / 10 + 1).max(2 * layer.log.len() as u64);

@@ -7,17 +7,17 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument as _;
 
-use crate::config::Config;
+use crate::config::{Config, Database};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::layer::Step;
 use crate::queue::QueueStats;
 use crate::requests::{Asked, Request};
 use crate::shares::Shares;
-use crate::sqlite;
 use crate::types::{Class, Edge, Key, List, ListQuery, Object, Op, Resource, Scope, Suspect};
 use crate::watch::Watch;
 use crate::work::{Claim, Completed, Completion, InventoryEntry, Standing};
+use crate::{postgres, sqlite};
 
 /// How long something is left alone whose rows cannot be read.
 const UNREADABLE: Duration = Duration::from_secs(60);
@@ -32,7 +32,10 @@ pub struct Store {
 impl Store {
     /// Opens or makes the database and takes it for this process.
     pub async fn open(config: Config) -> Result<Self, Error> {
-        let (engine, requests) = sqlite::open(config).await?;
+        let (engine, requests) = match &config.database.clone() {
+            Database::Sqlite(path) => sqlite::open(config, path).await?,
+            Database::Postgres(url) => postgres::open(config, url).await?,
+        };
         Ok(Self { engine, requests })
     }
 

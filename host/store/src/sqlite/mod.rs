@@ -47,10 +47,10 @@ const RESTORE: &str = "the file is damaged: keep a copy of it, and restore it fr
 const WAITING: usize = 4096;
 
 /// Opens or makes the database and takes it for this process.
-pub(crate) async fn open(config: Config) -> Result<(Arc<Engine>, mpsc::Sender<Asked>), Error> {
-    let lock = lock(&config.path)?;
+pub(crate) async fn open(config: Config, path: &Path) -> Result<(Arc<Engine>, mpsc::Sender<Asked>), Error> {
+    let lock = lock(path)?;
     let options = SqliteConnectOptions::new()
-        .filename(&config.path)
+        .filename(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
@@ -61,9 +61,9 @@ pub(crate) async fn open(config: Config) -> Result<(Arc<Engine>, mpsc::Sender<As
         .pragma("cache_size", "-4000")
         .disable_statement_logging();
     let named = |error: Error| match error {
-        Error::Database(why) => damaged(&config.path, why),
+        Error::Database(why) => damaged(path, why),
         Error::Corrupt(what, why) => {
-            Error::Corrupt(format!("{} ({what})", config.path.display()), format!("{why}; {RESTORE}"))
+            Error::Corrupt(format!("{} ({what})", path.display()), format!("{why}; {RESTORE}"))
         }
         other => other,
     };
@@ -71,12 +71,12 @@ pub(crate) async fn open(config: Config) -> Result<(Arc<Engine>, mpsc::Sender<As
     let found: Vec<String> =
         sqlx::query_scalar("pragma quick_check(3)").fetch_all(&mut conn).await.map_err(failed).map_err(named)?;
     if found != ["ok"] {
-        return Err(Error::Corrupt(config.path.display().to_string(), format!("{}; {RESTORE}", found.join(", "))));
+        return Err(Error::Corrupt(path.display().to_string(), format!("{}; {RESTORE}", found.join(", "))));
     }
     let migrated = sqlx::migrate!("./migrations/sqlite").run(&mut conn).await;
-    migrated.map_err(|error| named(Error::Database(format!("migrating {}: {error}", config.path.display()))))?;
+    migrated.map_err(|error| named(Error::Database(format!("migrating {}: {error}", path.display()))))?;
     let crypt = Crypt::new(&config.key);
-    own_key(&mut conn, &crypt, &config.path).await?;
+    own_key(&mut conn, &crypt, path).await?;
     let (state, next_id) = load::state(&mut conn, &crypt).await.map_err(named)?;
     // Whoever held leases held this database's lock as well, and is gone: its work need not wait for them to run out.
     sqlx::query("update workitem set owner = null where owner is not null").execute(&mut conn).await.map_err(failed)?;

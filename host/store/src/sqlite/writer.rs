@@ -53,8 +53,9 @@ impl Writer {
             }
             self.serve(group).await;
         }
-        let Reader::Sqlite(readers) = &self.engine.reader;
-        readers.close().await;
+        if let Reader::Sqlite(readers) = &self.engine.reader {
+            readers.close().await;
+        }
         self.checkpoints.close().await;
         self.engine.memory.close();
         if let Err(error) = self.conn.close().await {

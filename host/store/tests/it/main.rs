@@ -1,55 +1,44 @@
-//! The store through its public interface, on real files.
+//! The store through its public interface, on real files and on a real server: each test once for each engine.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod chaos;
-mod durability;
-mod objects;
-mod owners;
-mod queue;
-mod reading;
+mod engines;
+mod files;
+mod hosts;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use engines::{Kind, Temp};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use threeport_store::{Class, Config, Edge, Key, Key32, Object, Op, Precondition, Resource, Scope, Store};
 
-/// A store in a directory that goes with it.
-struct Temp {
-    directory: TempDir,
-    store: Store,
+macro_rules! suite {
+    ($engine:ident, $kind:expr) => {
+        #[allow(clippy::duplicate_mod, reason = "each test once for each engine")]
+        #[path = "suite"]
+        mod $engine {
+            pub(crate) use crate::*;
+
+            pub(crate) async fn open() -> Temp {
+                Temp::open($kind, Config::KEEP_CHANGES).await
+            }
+
+            pub(crate) async fn open_keeping(keep_changes: u64) -> Temp {
+                Temp::open($kind, keep_changes).await
+            }
+
+            mod chaos;
+            mod durability;
+            mod objects;
+            mod owners;
+            mod queue;
+            mod reading;
+        }
+    };
 }
 
-impl std::ops::Deref for Temp {
-    type Target = Store;
-    fn deref(&self) -> &Store {
-        &self.store
-    }
-}
-
-fn config(directory: &TempDir) -> Config {
-    Config::new(directory.path().join("data/threeport.db"), Key32::new([7; 32]))
-}
-
-async fn open() -> Temp {
-    open_keeping(Config::KEEP_CHANGES).await
-}
-
-async fn open_keeping(keep_changes: u64) -> Temp {
-    let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(Config { keep_changes, ..config(&directory) }).await.unwrap();
-    Temp { directory, store }
-}
-
-impl Temp {
-    /// Stops the server and starts it again on the same files.
-    async fn reopen(self) -> Self {
-        self.store.close().await.unwrap();
-        let store = Store::open(config(&self.directory)).await.unwrap();
-        Self { store, ..self }
-    }
-}
+suite!(sqlite, Kind::Sqlite);
+suite!(postgres, Kind::Postgres);
 
 const ABSENT: Precondition = Precondition::Absent;
 const PRESENT: Precondition = Precondition::Present { uid: None, resource_version: None };

@@ -3,7 +3,7 @@
 use serde_json::json;
 use threeport_store::{Claim, Class, Completion, Error, InventoryEntry, Op};
 
-use crate::*;
+use super::*;
 
 const TTL: Duration = Duration::from_secs(60);
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use threeport_store::{Class, Error, Op, Precondition};
 
-use crate::*;
+use super::*;
 
 #[tokio::test]
 async fn an_object_is_stored_with_its_resource_version_and_found_by_key_and_uid() {

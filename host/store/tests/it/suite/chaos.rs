@@ -9,7 +9,7 @@ use serde_json::json;
 use threeport_store::{Completion, Error};
 use tokio::task::JoinHandle;
 
-use crate::*;
+use super::*;
 
 const OBJECTS: usize = 20;
 const WORKERS: usize = 6;

@@ -1,4 +1,4 @@
-//! What is on disk: locking, encryption, damage, groups.
+//! What is on disk: encryption, groups, failures, the length of the log.
 
 use std::fs;
 use std::path::Path;
@@ -6,7 +6,20 @@ use std::path::Path;
 use serde_json::json;
 use threeport_store::{Claim, Completion, Error, InventoryEntry, Op};
 
-use crate::*;
+use super::*;
+
+/// Files, in whatever folder, that hold a text.
+fn secret_on_disk(directory: &Path, secret: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            found.extend(secret_on_disk(&entry, secret));
+        } else if fs::read(&entry).is_ok_and(|bytes| memchr::memmem::find(&bytes, secret.as_bytes()).is_some()) {
+            found.push(entry.display().to_string());
+        }
+    }
+    found
+}
 
 #[tokio::test]
 async fn everything_is_there_after_a_restart() {
@@ -27,23 +40,9 @@ async fn everything_is_there_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_second_server_on_the_same_data_is_refused_by_name() {
-    let store = open().await;
-    let refused = Store::open(config(&store.directory)).await.err().unwrap().to_string();
-    assert!(refused.contains("threeport.db") && refused.contains("another server"), "{refused}");
-    store.reopen().await;
-}
-
-fn secret_on_disk(directory: &Path, secret: &str) -> Vec<String> {
-    let files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let holds = |path: &Path| memchr::memmem::find(&fs::read(path).unwrap(), secret.as_bytes()).is_some();
-    files.filter(|path| holds(path)).map(|path| path.display().to_string()).collect()
-}
-
-#[tokio::test]
 async fn secrets_and_what_runs_leave_are_nowhere_on_disk_in_the_clear() {
     let store = open().await;
-    let directory = store.directory.path().join("data");
+    let directory = store.data();
     let secret = Key { resource: Resource::new("", "secrets"), ..key("a", "password") };
     write(&store, put(&secret, json!("hunter-two-1"), ABSENT)).await;
     write(&store, put(&secret, json!("hunter-two-2"), PRESENT)).await;
@@ -82,53 +81,12 @@ async fn another_key_is_refused_with_a_word_on_what_to_do() {
     let store = open().await;
     // Even before there is a secret: whatever is written from now on is encrypted with it.
     store.close().await.unwrap();
-    let other = Config { key: Key32::new([8; 32]), ..config(&store.directory) };
+    let other = Config { key: Key32::new([8; 32]), ..store.config() };
     let refused = Store::open(other).await.err().unwrap();
     assert!(
         matches!(&refused, Error::WrongKey { .. }) && refused.to_string().contains("put the key back"),
         "{refused}"
     );
-}
-
-#[tokio::test]
-async fn a_damaged_database_is_refused_by_name() {
-    let store = open().await;
-    for n in 0..200 {
-        write(&store, put(&key("a", &format!("n{n}")), json!("x".repeat(500)), ABSENT)).await;
-    }
-    store.close().await.unwrap();
-    let path = store.directory.path().join("data/threeport.db");
-    let mut bytes = fs::read(&path).unwrap();
-    let half = bytes.len() / 2;
-    bytes[half..half + 8192].fill(0xa5);
-    fs::write(&path, &bytes).unwrap();
-    let refused = Store::open(config(&store.directory)).await.err().unwrap();
-    assert!(matches!(&refused, Error::Corrupt(..)) && refused.to_string().contains("threeport.db"), "{refused}");
-    fs::write(&path, "this is no database, though it is long enough to be looked at as one".repeat(100)).unwrap();
-    let refused = Store::open(config(&store.directory)).await.err().unwrap();
-    assert!(matches!(&refused, Error::Corrupt(..)) && refused.to_string().contains("threeport.db"), "{refused}");
-}
-
-#[tokio::test]
-async fn a_byte_that_changed_within_an_object_is_noticed_and_the_object_named() {
-    let store = open().await;
-    for n in 0..20 {
-        write(&store, put(&key("a", &format!("n{n}")), json!(format!("value-{n}-")), ABSENT)).await;
-    }
-    store.close().await.unwrap();
-    let path = store.directory.path().join("data/threeport.db");
-    let mut bytes = fs::read(&path).unwrap();
-    let at = memchr::memmem::find(&bytes, b"value-7-").unwrap();
-    bytes[at] ^= 1;
-    fs::write(&path, &bytes).unwrap();
-    let refused = Store::open(config(&store.directory)).await.err().unwrap();
-    let said = refused.to_string();
-    assert!(matches!(&refused, Error::Corrupt(..)), "{said}");
-    assert!(said.contains("threeport.db") && said.contains("a/n7") && said.contains("backup"), "{said}");
-    bytes.truncate(bytes.len() / 2 / 4096 * 4096);
-    fs::write(&path, &bytes).unwrap();
-    let refused = Store::open(config(&store.directory)).await.err().unwrap();
-    assert!(matches!(&refused, Error::Corrupt(..)) && refused.to_string().contains("threeport.db"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -150,15 +108,11 @@ async fn writes_that_arrive_together_share_a_transaction() {
 
 #[tokio::test]
 async fn a_transaction_that_fails_leaves_nothing_in_memory_and_the_next_one_goes_through() {
-    use sqlx::Connection;
     let store = open().await;
     write(&store, put_due(&key("a", "there"), json!(1), ABSENT)).await;
     let (version, next) = (store.version(), key("a", "next"));
-    // Another connection makes every write of a work item fail in the middle of the transaction.
-    let url = format!("sqlite://{}", store.directory.path().join("data/threeport.db").display());
-    let mut beside = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    let trigger = "create trigger broken before insert on workitem begin select raise(abort, 'disk on fire'); end";
-    sqlx::raw_sql(trigger).execute(&mut beside).await.unwrap();
+    // Every write of a work item fails in the middle of the transaction.
+    store.sql(store.kind.failing_work()).await;
     let mut watch = store.watch(scope(), None).await.unwrap();
     let refused = store.write(vec![put_due(&next, json!(1), ABSENT)]).await.unwrap_err();
     assert!(matches!(&refused, Error::Database(why) if why.contains("disk on fire")), "{refused}");
@@ -166,8 +120,7 @@ async fn a_transaction_that_fails_leaves_nothing_in_memory_and_the_next_one_goes
     assert!(store.claim("me", Duration::from_secs(60), 1).await.is_err());
     assert!(store.get(&next).await.unwrap().is_none());
     assert_eq!((store.version(), store.queue().items), (version, 1));
-    sqlx::raw_sql("drop trigger broken").execute(&mut beside).await.unwrap();
-    beside.close().await.unwrap();
+    store.sql(store.kind.working_work()).await;
     let made = write(&store, put_due(&next, json!(1), ABSENT)).await;
     assert_eq!(made.resource_version, version + 1);
     let change = futures::StreamExt::next(&mut watch).await.unwrap().unwrap();
@@ -179,7 +132,6 @@ async fn a_transaction_that_fails_leaves_nothing_in_memory_and_the_next_one_goes
 
 #[tokio::test]
 async fn the_log_on_disk_stays_at_its_length_and_keeps_what_exists() {
-    use sqlx::Connection;
     let store = open_keeping(50).await;
     for n in 0..20 {
         write(&store, put(&key("a", &format!("still{n}")), json!(n), ABSENT)).await;
@@ -189,10 +141,7 @@ async fn the_log_on_disk_stays_at_its_length_and_keeps_what_exists() {
         write(&store, put(&key("a", &format!("short{n}")), json!(n), ABSENT)).await;
         write(&store, Op::Remove { key: key("a", &format!("short{n}")), precondition: PRESENT }).await;
     }
-    let url = format!("sqlite://{}", store.directory.path().join("data/threeport.db").display());
-    let mut beside = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    let rows: i64 = sqlx::query_scalar("select count(*) from change").fetch_one(&mut beside).await.unwrap();
-    beside.close().await.unwrap();
+    let rows = store.count("select count(*) from change").await;
     assert!((50..150).contains(&rows), "{rows} rows for 21 objects and 50 changes");
     let store = store.reopen().await;
     for n in 0..20 {
@@ -211,12 +160,8 @@ async fn a_row_that_is_damaged_holds_up_nobody_but_its_object() {
         store.complete(claim, Completion { carried: Some(json!("left")), ..Default::default() }).await.unwrap();
     }
     store.close().await.unwrap();
-    let path = store.directory.path().join("data/threeport.db");
-    let pool = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
-    let damage = "update carried set value = x'00' where object = (select id from object where name = 'bad')";
-    assert_eq!(sqlx::query(damage).execute(&pool).await.unwrap().rows_affected(), 1);
-    pool.close().await;
-    let store = Temp { store: Store::open(config(&store.directory)).await.unwrap(), ..store };
+    store.sql(store.kind.damage()).await;
+    let store = store.opened().await;
     let uids: Vec<_> = claims.iter().map(|claim| claim.object.uid.clone()).collect();
     store.wake(&uids, Class::User).await.unwrap();
     let claims = store.claim("me", Duration::from_secs(60), 9).await.unwrap();

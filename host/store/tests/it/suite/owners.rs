@@ -3,7 +3,7 @@
 use threeport_store::lifecycle::{self, Deletion, Propagation};
 use threeport_store::{Demand, Error};
 
-use crate::*;
+use super::*;
 
 /// An object that names these owners.
 fn owned(key: &Key, owners: &[&Key]) -> Op {
