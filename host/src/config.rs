@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use threeport_store::Database;
 
 /// `threeport server`
 #[derive(Args, Clone, Debug)]
@@ -15,6 +16,10 @@ pub(crate) struct Server {
     /// Where the encryption key, the certificates, the token and the kubeconfig live; apart from the data, so that a copy of the data is no copy of the secrets
     #[arg(long, env = "THREEPORT_CONFIG_DIR")]
     pub config_dir: Option<PathBuf>,
+    /// Where objects are kept: sqlite:PATH for one host, or postgres://USER@HOST/NAME for any number of them; say the password in a file (PGPASSFILE) or in
+    /// the environment rather than here, where everybody sees it [default: threeport.db in the data directory]
+    #[arg(long, env = "THREEPORT_DATABASE", value_name = "ADDRESS", hide_env_values = true)]
+    pub database: Option<Database>,
     /// Address of the API
     #[arg(long, env = "THREEPORT_LISTEN", default_value = "127.0.0.1:7443")]
     pub listen: SocketAddr,
@@ -63,6 +68,17 @@ impl Server {
     /// When none is given and the environment names no home.
     pub(crate) fn data_dir(&self) -> Result<PathBuf> {
         self.data_dir.clone().map_or_else(|| base("XDG_STATE_HOME", ".local/state"), Ok)
+    }
+
+    /// Where objects are kept.
+    ///
+    /// # Errors
+    /// When neither that nor a data directory is given and the environment names no home.
+    pub(crate) fn database(&self) -> Result<Database> {
+        match &self.database {
+            Some(database) => Ok(database.clone()),
+            None => Ok(Database::Sqlite(self.data_dir()?.join("threeport.db"))),
+        }
     }
 
     /// The directory of the key, the token and the kubeconfig.

@@ -30,7 +30,7 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
 
     let meters = if config.no_metrics { None } else { Some(metrics::install()?) };
     let key = encryption_key(&settings)?;
-    let store = open_store(&config, &data, &settings, &key).await?;
+    let store = open_store(&config, &settings, &key).await?;
     let (bell, listener) = bell(&config).await?;
     let runtime = Runtime::with_compiler(Limits::default(), compiling(&config, &data, &settings)?)
         .context("set up the plugin sandbox")?;
@@ -119,14 +119,14 @@ fn encryption_key(settings: &Path) -> Result<Key32> {
     Ok(Key32::new(key.try_into().map_err(|_wrong| anyhow!("the encryption key is not 32 bytes long"))?))
 }
 
-async fn open_store(config: &config::Server, data: &Path, settings: &Path, key: &Key32) -> Result<Store> {
-    let path = data.join("threeport.db");
-    let mut store_config = threeport_store::Config::new(&path, key.clone());
+async fn open_store(config: &config::Server, settings: &Path, key: &Key32) -> Result<Store> {
+    let database = config.database()?;
+    let mut store_config = threeport_store::Config::new(database.clone(), key.clone());
     store_config.keep_changes = config.keep_changes;
     Store::open(store_config).await.map_err(|error| {
         let of_key = matches!(error, threeport_store::Error::WrongKey { .. });
-        let wrong = if of_key { settings.join("encryption.key") } else { path };
-        anyhow::Error::new(error).context(format!("{} cannot be used", wrong.display()))
+        let wrong = if of_key { settings.join("encryption.key").display().to_string() } else { database.to_string() };
+        anyhow::Error::new(error).context(format!("{wrong} cannot be used"))
     })
 }
 

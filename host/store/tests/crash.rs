@@ -1,13 +1,13 @@
-//! kill -9 of a server in the middle of 1,000 creates: whatever was acknowledged is there afterwards. A harness of its own, because this
-//! program is also the server that is killed.
+//! kill -9 of a server in the middle of 1,000 creates, on each engine, and of the database's own server: whatever was acknowledged is there afterwards. A
+//! harness of its own, because this program is also the server that is killed.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::json;
-use threeport_store::{Class, Config, Key, Key32, Op, Precondition, Resource, Store};
+use threeport_store::{Class, Config, Database, Key, Key32, Op, Precondition, Resource, Store};
+use threeport_test_postgres::Postgres;
 
 const CREATES: usize = 1000;
 
@@ -15,16 +15,23 @@ fn key(n: usize) -> Key {
     Key { resource: Resource::new("", "configmaps"), namespace: Some("a".into()), name: format!("n{n}").into() }
 }
 
+const DATABASE: &str = "THREEPORT_CRASH_TEST_DATABASE";
+
 #[tokio::main]
 async fn main() {
-    match std::env::var_os("THREEPORT_CRASH_TEST_DATABASE") {
-        Some(path) => serve(path.into()).await,
-        None if std::env::args().any(|argument| argument == "--list") => {
+    match std::env::var(DATABASE) {
+        Ok(database) => serve(database.parse().unwrap()).await,
+        Err(_) if std::env::args().any(|argument| argument == "--list") => {
             println!("acknowledged_writes_survive_kill_9: test")
         }
-        None => {
+        Err(_) => {
+            let directory = tempfile::tempdir().unwrap();
+            let mut postgres = Postgres::start().unwrap();
             for kill_after in [1, 137, 500, 900] {
-                acknowledged_writes_survive(kill_after).await;
+                let file = directory.path().join(format!("{kill_after}.db"));
+                acknowledged_writes_survive(kill_after, &format!("sqlite:{}", file.display())).await;
+                acknowledged_writes_survive(kill_after, &postgres.database().unwrap()).await;
+                nothing_is_lost_or_repeated_when_the_database_is_killed(kill_after, &mut postgres).await;
             }
             println!("test acknowledged_writes_survive_kill_9 ... ok");
         }
@@ -32,8 +39,8 @@ async fn main() {
 }
 
 /// The server: creates from eight clients at once, and a line on stdout for each that was acknowledged.
-async fn serve(path: PathBuf) {
-    let store = Store::open(Config::new(path, Key32::new([1; 32]))).await.unwrap();
+async fn serve(database: Database) {
+    let store = open(database).await;
     let clients = (0..8).map(|client| {
         let store = store.clone();
         tokio::spawn(async move {
@@ -51,30 +58,59 @@ async fn serve(path: PathBuf) {
     futures::future::join_all(clients.collect::<Vec<_>>()).await;
 }
 
-async fn acknowledged_writes_survive(kill_after: usize) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("crash.db");
-    let mut server = Command::new(std::env::current_exe().unwrap())
-        .env("THREEPORT_CRASH_TEST_DATABASE", &path)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
-    let mut acknowledged: Vec<usize> = Vec::new();
-    for line in lines.by_ref().take(kill_after) {
-        acknowledged.push(line.unwrap().parse().unwrap());
-    }
-    server.kill().unwrap();
-    server.wait().unwrap();
-    // What it still said before it died counts as well; its last line may be cut off.
-    acknowledged.extend(lines.map_while(Result::ok).filter_map(|line| line.parse::<usize>().ok()));
-    assert!(acknowledged.len() >= kill_after);
-    let store = Store::open(Config::new(&path, Key32::new([1; 32]))).await.unwrap();
-    for n in &acknowledged {
+async fn open(database: Database) -> Store {
+    Store::open(Config::new(database, Key32::new([1; 32]))).await.unwrap()
+}
+
+/// The server in a process of its own, and what it acknowledges.
+fn start(database: &str) -> (Child, Lines<BufReader<ChildStdout>>) {
+    let mut server =
+        Command::new(std::env::current_exe().unwrap()).env(DATABASE, database).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    (server, lines)
+}
+
+fn numbers(lines: impl Iterator<Item = std::io::Result<String>>) -> Vec<usize> {
+    lines.map_while(Result::ok).filter_map(|line| line.parse().ok()).collect()
+}
+
+/// Whether everything is there; gives how many there are.
+async fn check(store: &Store, acknowledged: &[usize]) -> usize {
+    for n in acknowledged {
         assert!(store.get(&key(*n)).await.unwrap().is_some(), "{n} was acknowledged and is lost");
     }
     let (found, queued) = (store.version() as usize - 1, store.queue().items);
     assert!(found >= acknowledged.len() && queued == found, "{found} objects, {queued} work items");
-    println!("killed after {kill_after}: {} acknowledged, {found} found", acknowledged.len());
+    found
+}
+
+async fn acknowledged_writes_survive(kill_after: usize, database: &str) {
+    let (mut server, mut lines) = start(database);
+    let mut acknowledged = numbers(lines.by_ref().take(kill_after));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    // What it still said before it died counts as well; its last line may be cut off.
+    acknowledged.extend(numbers(lines));
+    assert!(acknowledged.len() >= kill_after);
+    let database: Database = database.parse().unwrap();
+    let store = open(database.clone()).await;
+    let found = check(&store, &acknowledged).await;
+    println!("{database}: killed after {kill_after}: {} acknowledged, {found} found", acknowledged.len());
+    store.close().await.unwrap();
+}
+
+/// The clients of our server notice nothing: what was not written is written later, what was is not written again.
+async fn nothing_is_lost_or_repeated_when_the_database_is_killed(kill_after: usize, postgres: &mut Postgres) {
+    let database = postgres.database().unwrap();
+    let (mut server, mut lines) = start(&database);
+    let mut acknowledged = numbers(lines.by_ref().take(kill_after));
+    postgres.kill().unwrap();
+    postgres.boot().unwrap();
+    acknowledged.extend(numbers(lines));
+    assert!(server.wait().unwrap().success(), "a create failed although the database came back");
+    assert_eq!(acknowledged.len(), CREATES);
+    let store = open(database.parse().unwrap()).await;
+    assert_eq!(check(&store, &acknowledged).await, CREATES);
+    println!("PostgreSQL killed after {kill_after}: {CREATES} acknowledged and found");
     store.close().await.unwrap();
 }

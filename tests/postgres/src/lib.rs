@@ -91,7 +91,8 @@ impl Postgres {
         Self::start_with(&[])
     }
 
-    /// [`start`](Self::start), with further settings (`name=value`).
+    /// [`start`](Self::start), with further settings (`name=value`). Without `fsync=on` it does not wait for the disk: what tests kill is processes, and what
+    /// these wrote outlives them.
     ///
     /// # Errors
     /// When it is not installed or does not come up; says its log.
@@ -155,6 +156,8 @@ impl Postgres {
             "",
             "-c",
             "listen_addresses=127.0.0.1",
+            "-c",
+            "fsync=off",
         ]);
         for setting in &self.settings {
             server.args(["-c", setting]);

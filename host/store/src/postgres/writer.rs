@@ -32,7 +32,7 @@ const POLL: Duration = Duration::from_millis(900);
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Requests wait this long for a server that is away.
-const WAIT: Duration = Duration::from_secs(8);
+const WAIT: Duration = Duration::from_secs(15);
 
 /// Between attempts to reach it.
 const AGAIN: Duration = Duration::from_millis(200);
