@@ -12,6 +12,8 @@ use crate::status::{ApiError, ApiResult};
 
 /// Most operations of a JSON patch.
 const OPERATIONS: usize = 10_000;
+/// Deepest that a JSON patch may nest: as deep as JSON is read.
+const DEPTH: usize = 127;
 
 /// A decoded patch.
 pub(crate) enum Patch {
@@ -82,7 +84,8 @@ impl Patch {
     }
 }
 
-/// Applies a JSON patch. Alone among patches it can make more than was sent: what it copies and what comes out is bounded.
+/// Applies a JSON patch. Alone among patches it can make more than was sent, and nest what it makes deeper: what it copies or moves, how deep that comes to
+/// lie, and what comes out is bounded.
 fn operations(target: &mut Value, patch: &[json_patch::PatchOperation]) -> ApiResult<()> {
     let rejected = |what: &dyn std::fmt::Display| {
         let message = format!("the server rejected our request due to an error in our request: {what}");
@@ -90,13 +93,26 @@ fn operations(target: &mut Value, patch: &[json_patch::PatchOperation]) -> ApiRe
     };
     let mut copied = 0;
     for (index, operation) in patch.iter().enumerate() {
-        if let json_patch::PatchOperation::Copy(copy) = operation {
-            copied += target.pointer(copy.from.as_str()).map_or(0, |value| value.to_string().len());
-            if copied > OBJECT_LIMIT {
-                return Err(ApiError::too_large(format!(
-                    "the copies of the JSON patch are too large: limit is {OBJECT_LIMIT} bytes"
-                )));
-            }
+        let from = match operation {
+            json_patch::PatchOperation::Copy(copy) => target.pointer(copy.from.as_str()),
+            json_patch::PatchOperation::Move(moved) => target.pointer(moved.from.as_str()),
+            _ => None,
+        };
+        // What is moved is counted too: it has to be looked at.
+        copied += from.map_or(0, |value| value.to_string().len());
+        if copied > OBJECT_LIMIT {
+            return Err(ApiError::too_large(format!(
+                "the copies of the JSON patch are too large: limit is {OBJECT_LIMIT} bytes"
+            )));
+        }
+        let put = match operation {
+            json_patch::PatchOperation::Add(add) => Some(&add.value),
+            json_patch::PatchOperation::Replace(replace) => Some(&replace.value),
+            _ => from,
+        };
+        // Before it is done: what nests too deep cannot even be dropped again.
+        if put.is_some_and(|value| operation.path().count() + depth(value) > DEPTH) {
+            return Err(rejected(&format!("{} would nest deeper than {DEPTH} levels", operation.path())));
         }
         if let json_patch::PatchOperation::Test(test) = operation
             && test.value.is_null()
@@ -109,11 +125,16 @@ fn operations(target: &mut Value, patch: &[json_patch::PatchOperation]) -> ApiRe
             rejected(&error)
         })?;
     }
-    let text = target.to_string();
-    fits(text.len())?;
-    // Paths can nest deeper than a document that is read may.
-    serde_json::from_str::<Value>(&text).map_err(|error| rejected(&error))?;
-    Ok(())
+    fits(target.to_string().len())
+}
+
+/// Levels of lists and maps in a value.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(map) => 1 + map.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 /// Whether an object has no such field. Kubernetes takes null as its value in tests: so a client adds a list only where there is none yet.
@@ -367,5 +388,30 @@ mod tests {
         ] {
             assert!(apply(path, value, target.clone()).is_err(), "{path} of {target}");
         }
+    }
+
+    #[test]
+    fn a_json_patch_nests_no_deeper_than_json_is_read() {
+        let path = |levels: usize| format!("/a{}", "/0".repeat(levels));
+        let lists = |levels: usize| (0..levels).fold(json!([]), |inner, _| json!([inner]));
+        let applied = |operations: Value| {
+            let patch = serde_json::from_value(operations).expect("a patch");
+            apply(&Patch::Json(patch), json!({"a": lists(60), "b": lists(60)})).map_err(|error| error.code.as_u16())
+        };
+        // Each copy into its own innermost list doubles it: twenty come to a million levels.
+        let doubling = (0..20).scan(61, |levels, _| {
+            let operation = json!({"op": "copy", "from": "/a", "path": path(*levels)});
+            *levels *= 2;
+            Some(operation)
+        });
+        assert_eq!(applied(doubling.collect()), Err(422));
+        assert_eq!(applied(json!([{"op": "add", "path": path(61), "value": lists(100)}])), Err(422));
+        let moves = json!([{"op": "move", "from": "/b", "path": path(61)}, {"op": "add", "path": "/c", "value": lists(60)},
+            {"op": "move", "from": "/c", "path": path(122)}]);
+        assert_eq!(applied(moves), Err(422));
+        let deepest = applied(json!([{"op": "move", "from": "/b", "path": path(61)}])).expect("as deep as it may be");
+        assert!(serde_json::from_str::<Value>(&deepest.to_string()).is_ok(), "what comes out can be read");
+        let deepest = applied(json!([{"op": "add", "path": "/c", "value": lists(125)}])).expect("as deep as it may be");
+        assert!(serde_json::from_str::<Value>(&deepest.to_string()).is_ok());
     }
 }
