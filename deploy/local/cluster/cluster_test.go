@@ -152,3 +152,28 @@ func TestNamesAndDirectoriesThatCannotWorkAreRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestADirectoryWithSomebodyElsesFilesIsLeftAlone(t *testing.T) {
+	c := Cluster{Name: "test", Dir: t.TempDir()}
+	if err := checkContents(c.Dir); err != nil {
+		t.Errorf("an empty directory: %v", err)
+	}
+	if err := os.MkdirAll(c.path("volumes", "photos"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkContents(c.Dir); err == nil || !strings.Contains(err.Error(), "--dir") {
+		t.Errorf("somebody's volumes: %v", err)
+	}
+	if err := c.mark(); err != nil {
+		t.Fatal(err)
+	}
+	if err := checkContents(c.Dir); err != nil {
+		t.Errorf("what a broken off start of ours left: %v", err)
+	}
+	if err := c.removeState(); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(c.Dir); err != nil || len(entries) > 0 {
+		t.Errorf("left: %v, %v", entries, err)
+	}
+}

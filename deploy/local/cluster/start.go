@@ -130,6 +130,9 @@ func (c Cluster) prepare(ground ground) error {
 	if err := c.removeState(); err != nil {
 		return err
 	}
+	if err := c.mark(); err != nil {
+		return err
+	}
 	if err := ground.prepare(c); err != nil {
 		return err
 	}

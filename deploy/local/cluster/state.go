@@ -20,6 +20,29 @@ var stateEntries = []string{
 	"podlogs", "private", "volume-provisioner.kubeconfig", "volumes",
 }
 
+// marker says that the state in a directory is ours.
+const marker = ".localkube"
+
+// checkContents refuses a directory that somebody named and that holds, under a name of ours, what is not ours: it would be
+// removed as what an earlier start left.
+func checkContents(dir string) error {
+	if _, err := os.Lstat(filepath.Join(dir, marker)); err == nil {
+		return nil
+	}
+	for _, name := range stateEntries {
+		file := filepath.Join(dir, name)
+		if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s is there already and not localkube's: name an empty directory with --dir", file)
+		}
+	}
+	return nil
+}
+
+// mark says that what is put into the directory from now on is ours.
+func (c Cluster) mark() error {
+	return os.WriteFile(c.path(marker), []byte(c.Name+"\n"), 0o644)
+}
+
 // removeState removes what a cluster keeps in its directory, but for the logs. It refuses while anything is mounted there:
 // what is removed through a mount is somebody else's.
 func (c Cluster) removeState() error {
@@ -34,6 +57,10 @@ func (c Cluster) removeState() error {
 		if err := os.RemoveAll(c.path(name)); err != nil {
 			return err
 		}
+	}
+	// Last: what a broken off removal leaves is still ours.
+	if err := os.Remove(c.path(marker)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }

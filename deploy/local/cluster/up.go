@@ -176,6 +176,11 @@ func allocate(ctx context.Context, registry registry, ground ground, nodes Nodes
 	if err := checkDir(dir); err != nil && nodes.Real {
 		return Record{}, err
 	}
+	if options.Dir != "" {
+		if err := checkContents(dir); err != nil {
+			return Record{}, err
+		}
+	}
 	release, err := registry.lock(ctx, "all", func() {})
 	if err != nil {
 		return Record{}, err

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::connect::{Server, server};
 use crate::failure::Told;
 use crate::kinds::{Kind, Kinds};
-use crate::output::columns;
+use crate::output::{columns, printable};
 use crate::select::{Objects, Selected, fetch};
 use crate::time::ago;
 use crate::{Connection, events, output, tree};
@@ -86,9 +86,9 @@ fn is_known(key: &str) -> bool {
 
 fn head(out: &mut Vec<u8>, object: &Value) -> Result<()> {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-    let mut say = |key: &str, value: &str| match key {
-        "" => writeln!(out, "{:<14}{value}", ""),
-        key => writeln!(out, "{:<14}{value}", format!("{key}:")),
+    let mut say = |key: &str, value: &str| {
+        let key = if key.is_empty() { String::new() } else { format!("{key}:") };
+        writeln!(out, "{key:<14}{}", printable(value))
     };
     say("Name", text("/metadata/name"))?;
     if !text("/metadata/namespace").is_empty() {
@@ -121,7 +121,8 @@ fn head(out: &mut Vec<u8>, object: &Value) -> Result<()> {
 
 /// A part of the object beside metadata and status: indented YAML. Of a Secret, sizes.
 fn body(out: &mut Vec<u8>, kind: &Kind, (key, value): (&String, &Value)) -> Result<()> {
-    let title = format!("{}{}", key[..1].to_uppercase(), &key[1..]);
+    let mut rest = key.chars();
+    let title: String = rest.next().into_iter().flat_map(char::to_uppercase).chain(rest).collect();
     let secret = kind.group.is_empty() && kind.plural == "secrets" && HIDDEN.contains(&key.as_str());
     let hidden = value.as_object().filter(|_| secret).map(|data| {
         let size = |value: &Value| value.as_str().unwrap_or_default().trim_end_matches('=').len() * 3 / 4;
@@ -136,7 +137,7 @@ fn block(out: &mut Vec<u8>, title: &str, value: &Value) -> Result<()> {
             out,
             "{:<14}{}",
             format!("{title}:"),
-            value.as_str().map_or(value.to_string(), str::to_owned)
+            printable(&value.as_str().map_or(value.to_string(), str::to_owned))
         )?);
     }
     writeln!(out, "{title}:")?;

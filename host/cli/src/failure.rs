@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use threeport_kube::kube;
 use threeport_kube::kube::core::Status;
 
+use crate::output::printable;
+
 /// A failure that was told already, when it happened.
 #[derive(Debug, thiserror::Error)]
 #[error("some of it failed")]
@@ -27,7 +29,7 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
 /// Writes a failure to stderr, while the command goes on.
 pub(crate) fn tell(error: &anyhow::Error) {
     // Nothing sensible is left to do when stderr is closed.
-    let _written = writeln!(std::io::stderr(), "{}", words(error));
+    let _written = writeln!(std::io::stderr(), "{}", printable(&words(error)));
 }
 
 /// What the server said, if it is the server that refused.
@@ -41,6 +43,18 @@ pub(crate) fn status(error: &anyhow::Error) -> Option<&Status> {
 /// Whether the server said that there is no such object.
 pub(crate) fn is_not_found(error: &anyhow::Error) -> bool {
     status(error).is_some_and(|status| status.code == 404)
+}
+
+/// Whether the command goes on after one of several objects failed: what is only missing may be passed over, of the rest it is told. True: it was told.
+pub(crate) fn go_on(error: anyhow::Error, several: bool, ignore_missing: bool) -> anyhow::Result<bool> {
+    if ignore_missing && is_not_found(&error) {
+        return Ok(false);
+    }
+    if !several {
+        return Err(error);
+    }
+    tell(&error);
+    Ok(true)
 }
 
 fn words(error: &anyhow::Error) -> String {

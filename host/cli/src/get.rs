@@ -91,6 +91,13 @@ fn order(path: &Template, a: &Value, b: &Value) -> Ordering {
     }
 }
 
+/// Adds the rows of a table to those of another one with the same columns.
+fn append(table: &mut Value, mut more: Value) {
+    if let (Some(rows), Value::Array(more)) = (table["rows"].as_array_mut(), more["rows"].take()) {
+        rows.extend(more);
+    }
+}
+
 impl Get {
     fn look<'a>(&self, output: &Output, kind: &Kind, prefix: Option<&'a str>) -> Look<'a> {
         Look {
@@ -138,19 +145,10 @@ impl Get {
             match self.table(server, selected).await {
                 Ok(table) => match tables.last_mut() {
                     // Several names of one type make one table.
-                    Some((kind, last)) if *kind == selected.kind => {
-                        if let (Some(rows), Some(more)) = (last["rows"].as_array_mut(), table["rows"].as_array()) {
-                            rows.extend(more.iter().cloned());
-                        }
-                    }
+                    Some((kind, last)) if *kind == selected.kind => append(last, table),
                     _ => tables.push((selected.kind.clone(), table)),
                 },
-                Err(error) if failure::is_not_found(&error) && self.ignore_not_found => {}
-                Err(error) if selection.len() > 1 => {
-                    failure::tell(&error);
-                    failed = true;
-                }
-                Err(error) => return Err(error),
+                Err(error) => failed |= failure::go_on(error, selection.len() > 1, self.ignore_not_found)?,
             }
         }
         let several = {
@@ -199,15 +197,11 @@ impl Get {
         loop {
             let mut parameters = self.objects.parameters();
             parameters.extend([("includeObject", include), ("limit", "500"), ("continue", token.as_str())]);
-            let mut page = server.table(&format!("{}{}", selected.path(), query(&parameters))).await?;
+            let page = server.table(&format!("{}{}", selected.path(), query(&parameters))).await?;
             token = page.pointer("/metadata/continue").and_then(Value::as_str).unwrap_or_default().to_owned();
             match &mut whole {
                 None => whole = Some(page),
-                Some(whole) => {
-                    if let (Some(rows), Value::Array(more)) = (whole["rows"].as_array_mut(), page["rows"].take()) {
-                        rows.extend(more);
-                    }
-                }
+                Some(whole) => append(whole, page),
             }
             if token.is_empty() {
                 return Ok(whole.unwrap_or_else(|| json!({})));

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::output::printable;
+
 /// What is waited for, object by object.
 pub(crate) struct Progress {
     /// None: not a terminal.
@@ -44,8 +46,9 @@ impl Progress {
             Line { said: String::new(), bar }
         });
         line.said = news.to_owned();
+        let news = printable(news);
         match &line.bar {
-            Some(bar) => bar.set_message(news.to_owned()),
+            Some(bar) => bar.set_message(news),
             // Nothing sensible is left to do when stderr is closed.
             None => drop(writeln!(std::io::stderr(), "{object}: {news}")),
         }

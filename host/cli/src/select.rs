@@ -202,12 +202,7 @@ pub(crate) async fn fetch(
         }
         match server.get(&selected.path()).await.map_err(anyhow::Error::from) {
             Ok(object) => found.push((selected.kind.clone(), object)),
-            Err(error) if failure::is_not_found(&error) && ignore_missing => {}
-            Err(error) if selection.len() > 1 => {
-                failure::tell(&error);
-                failed = true;
-            }
-            Err(error) => return Err(error),
+            Err(error) => failed |= failure::go_on(error, selection.len() > 1, ignore_missing)?,
         }
     }
     Ok((found, failed))

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 
+/// A hundred years: longer ones cannot be added to a clock.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// Reads a duration in Go's form: `30s`, `1m30s`, `1.5h`, `-1s` (a week, as kubectl has it). A number alone is seconds.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a duration: write 30s, 5m or 1h30m");
@@ -11,7 +14,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         return duration(rest).map(|_| Duration::from_secs(7 * 24 * 3600));
     }
     if let Ok(seconds) = text.parse::<u64>() {
-        return Ok(Duration::from_secs(seconds));
+        return Ok(Duration::from_secs(seconds).min(LONGEST));
     }
     let (mut total, mut rest) = (0.0, text);
     while !rest.is_empty() {
@@ -29,7 +32,10 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
             };
         rest = &rest[unit..];
     }
-    if text.is_empty() { Err(wrong()) } else { Duration::try_from_secs_f64(total).map_err(|_| wrong()) }
+    if text.is_empty() {
+        return Err(wrong());
+    }
+    Duration::try_from_secs_f64(total).map(|duration| duration.min(LONGEST)).map_err(|_| wrong())
 }
 
 /// How long ago something was, as kubectl's AGE says it.
@@ -78,6 +84,9 @@ mod tests {
             ("-1s", 604_800_000),
         ] {
             assert_eq!(duration(text).map(|d| d.as_millis()), Ok(millis), "{text}");
+        }
+        for text in ["18446744073709551615", "99999999999999h"] {
+            assert_eq!(duration(text), Ok(LONGEST), "{text}");
         }
         for text in ["", "s", "1", "1x", "m5", "1s2"] {
             assert_eq!(duration(text).is_err(), text != "1", "{text}");

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::Connection;
 use crate::connect::server;
-use crate::output::Output;
+use crate::output::{Output, printable};
 use crate::time::{ago, until};
 use crate::tree::{named, print, view};
 
@@ -33,7 +33,11 @@ pub(crate) async fn run(connection: &Connection, args: Why) -> Result<()> {
     let server = server(connection).await?;
     let why = view(&server, args.object, "why").await?;
     let mut out = std::io::stdout().lock();
-    print(&mut out, &output, &why, |out| tell(out, &why))?;
+    print(&mut out, &output, &why, |out| {
+        let mut text = Vec::new();
+        tell(&mut text, &why)?;
+        Ok(out.write_all(printable(&String::from_utf8_lossy(&text)).as_bytes())?)
+    })?;
     Ok(out.flush()?)
 }
 
@@ -94,6 +98,9 @@ fn details(out: &mut impl Write, indent: &str, step: &Value) -> Result<()> {
     }
     for other in step["alsoWaitsFor"].as_array().into_iter().flatten() {
         writeln!(out, "{indent}it also waits for {}: {}", named(other), other["reason"].as_str().unwrap_or_default())?;
+    }
+    if let Some(more) = step["alsoWaitsForMore"].as_u64() {
+        writeln!(out, "{indent}and for {more} more")?;
     }
     if let Some(work) = step["work"].as_object() {
         let time = |key: &str| work.get(key).and_then(Value::as_str);

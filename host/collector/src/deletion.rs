@@ -39,9 +39,13 @@ impl Collector {
             match op {
                 Op::Put { body, wake: Some(_), .. } => rung.extend(body["metadata"]["uid"].as_str().map(Arc::from)),
                 Op::Remove { key, .. } => {
-                    // Whoever refers to it is due when it is gone.
+                    // Whoever refers to it is due when it is gone, and what goes and waited for that.
                     for (user, _) in self.store.dependants(key).await? {
                         rung.extend(self.store.get(&user).await?.map(|user| user.uid));
+                    }
+                    for edge in self.store.references(key).await? {
+                        let needed = self.store.get(&edge.to).await?.filter(lifecycle::is_going);
+                        rung.extend(needed.map(|needed| needed.uid));
                     }
                 }
                 Op::Put { .. } | Op::Check(_) => {}

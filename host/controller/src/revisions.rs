@@ -33,7 +33,7 @@ pub(crate) async fn run(host: &Host, claim: &Claim, body: &Value) -> Result<Repo
         if !users.is_empty() {
             let names = named(users.iter().map(|(user, _)| user));
             let trouble = Trouble::waiting("InUse", format!("it is used by {names}; delete them first"));
-            return Ok(Report::trouble(&Trouble { pace: Pace::Within(Duration::from_secs(2)), ..trouble }));
+            return Ok(Report::trouble(&trouble));
         }
         let unused = Op::Check(Demand::Unused { key: key.clone(), but: Vec::new() });
         let ops = std::iter::once(unused).chain(revisions.values().map(remove)).collect();

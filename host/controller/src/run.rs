@@ -31,13 +31,16 @@ use crate::report::{self, Report};
 use crate::request::{self, Seen, Sight};
 use crate::scope::Scope;
 use crate::trouble::{BACKSTOP, Pace, Stop, Trouble};
-use crate::users;
+use crate::users::{self, Holders};
 use crate::wishes::{Wishes, abandoned};
 
 /// After something was applied: how long until it is looked at again if no watch brings us back earlier.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// The same while something is on its way.
 const ON_ITS_WAY: Duration = Duration::from_secs(10);
+
+/// How long until it is looked again for users that nobody tells of.
+const LOOK_FOR_USERS: Duration = Duration::from_secs(2);
 
 /// One run's constants.
 struct Run<'a> {
@@ -174,17 +177,18 @@ async fn before_cleanup(host: &Host, claim: &Claim, body: &Value) -> Result<Opti
         // Ours is off already: others hold the object, and there is nothing left to do.
         return Ok(Some(Report::finished(Vec::new())));
     }
-    let users = users::holding(host, claim).await?;
-    if users.is_empty() {
+    let Holders { names, told } = users::holding(host, claim).await?;
+    if names.is_empty() {
         return Ok(None);
     }
-    let users = users.join(", ");
+    let users = names.join(", ");
     let message = if lifecycle::has_finalizer(body, lifecycle::DEPENDANTS) {
         format!("those who need it are deleted first: {users}")
     } else {
         format!("it is used by {users}; delete them first")
     };
-    let trouble = Trouble { pace: Pace::Within(Duration::from_secs(2)), ..Trouble::waiting("InUse", message) };
+    let waiting = Trouble::waiting("InUse", message);
+    let trouble = if told { waiting } else { Trouble { pace: Pace::Within(LOOK_FOR_USERS), ..waiting } };
     Ok(Some(Report::trouble(&trouble)))
 }
 

@@ -11,21 +11,33 @@ use crate::run::own_name;
 /// Users that a message names.
 const NAMED: usize = 5;
 
-/// The first few of those that still need a deleted object.
-pub(crate) async fn holding(host: &Host, claim: &Claim) -> Result<Vec<String>, Error> {
+/// Who still needs a deleted object.
+pub(crate) struct Holders {
+    /// The first few; empty: nobody.
+    pub(crate) names: Vec<String>,
+    /// The store wakes the object when the last of them needs it no more: it need not look by itself.
+    pub(crate) told: bool,
+}
+
+/// Those that still need a deleted object.
+pub(crate) async fn holding(host: &Host, claim: &Claim) -> Result<Holders, Error> {
     let own = &claim.object.key;
     let users = host.store.dependants(own).await?;
     // An object that refers to itself does not wait for itself.
     let mut users: Vec<Key> =
         users.into_iter().filter(|(user, edge)| edge.role != "uses" && user != own).map(|(user, _)| user).collect();
+    let mut told = true;
     if !users.is_empty() {
         let needed = needed(host, own).await?;
         for user in std::mem::take(&mut users) {
             // Those that go as well, and that it needs itself, would wait for it.
-            let circle = needed.contains(&user) && going(host, &user).await?;
-            if !circle {
-                users.push(user);
+            let circle = needed.contains(&user);
+            if circle && going(host, &user).await? {
+                continue;
             }
+            // That it goes as well is not told to all that it needs.
+            told &= !circle;
+            users.push(user);
         }
     }
     let mut names: BTreeSet<String> = users.iter().map(ToString::to_string).take(NAMED).collect();
@@ -33,8 +45,9 @@ pub(crate) async fn holding(host: &Host, claim: &Claim) -> Result<Vec<String>, E
         // Who refers to another target by now may still have something here.
         let there = host.store.on_target(&own_name(&claim.object.value()), NAMED + 1).await?;
         names.extend(there.into_iter().filter(|key| key != own).map(|key| key.to_string()).take(NAMED));
+        told = false;
     }
-    Ok(names.into_iter().collect())
+    Ok(Holders { names: names.into_iter().collect(), told })
 }
 
 /// What an object needs, and what that needs.

@@ -200,11 +200,12 @@ impl Group<'_> {
                 draft.mine.inventory.push((id, InventoryWrite::Replace(inventory.clone())));
             }
         }
-        let woken = match completion.wake_dependants {
-            true if !removed => draft.wake_referrers(key),
-            _ if removed => draft.referrers(key),
-            _ => Vec::new(),
-        };
+        if completion.wake_dependants && !removed {
+            draft.wake_referrers(key);
+        }
+        let mut woken: Vec<i64> = draft.mine.wakes.iter().map(|wake| wake.id).filter(|woken| *woken != id).collect();
+        woken.sort_unstable();
+        woken.dedup();
         let mine = draft.mine;
         self.accept(mine);
         self.settle(id, claim, completion);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::blob::BlobWrite;
 use crate::body::{Body, differs_for_others};
 use crate::error::Error;
+use crate::lifecycle;
 use crate::state::{Entry, Logged, State};
 use crate::types::{ChangeKind, Class, Demand, Edge, Key, Object, Op, Precondition};
 use crate::work::InventoryEntry;
@@ -153,10 +154,19 @@ impl<'a> Draft<'a> {
     }
 
     /// Wakes who refers to a key.
-    pub(crate) fn wake_referrers(&mut self, key: &Key) -> Vec<i64> {
+    pub(crate) fn wake_referrers(&mut self, key: &Key) {
         let ids = self.referrers(key);
-        self.mine.wakes.extend(ids.iter().map(|id| Wake { id: *id, class: Class::Dependency, create: None }));
-        ids
+        self.mine.wakes.extend(ids.into_iter().map(|id| Wake { id, class: Class::Dependency, create: None }));
+    }
+
+    /// Wakes what goes and was needed by an object that needs it no more: it may have waited for that.
+    fn wake_left(&mut self, edges: &[Edge]) {
+        for edge in edges {
+            if let Some(entry) = self.get(&edge.to).filter(|entry| lifecycle::is_going(&entry.object)) {
+                let wake = Wake { id: entry.id, class: Class::Dependency, create: None };
+                self.mine.wakes.push(wake);
+            }
+        }
     }
 
     /// Applies one step of a write; a check gives no object.
@@ -219,6 +229,9 @@ impl<'a> Draft<'a> {
         {
             let around = self.edges_of(entry.id).iter().chain(edges).map(|edge| edge.to.clone()).collect();
             self.bump_all(around);
+            let kept: HashSet<&Key> = edges.iter().filter(|edge| edge.is_needed()).map(|edge| &edge.to).collect();
+            let left = self.edges_of(entry.id).iter().filter(|edge| !kept.contains(&edge.to)).cloned();
+            self.wake_left(&left.collect::<Vec<_>>());
             self.mine.edges.insert(entry.id, edges.clone());
         }
         if let Some(class) = wake {
@@ -257,6 +270,7 @@ impl<'a> Draft<'a> {
         let gone = self.record(ChangeKind::Deleted, &key, entry.id, body, Some(entry.object.clone()));
         self.mine.objects.insert(key.clone(), None);
         self.mine.uids.insert(entry.object.uid.clone(), None);
+        self.wake_left(&self.edges_of(entry.id).to_vec());
         self.mine.edges.insert(entry.id, Vec::new());
         self.mine.owners.insert(entry.id, Vec::new());
         self.mine.suspects.insert(entry.id, None);

@@ -80,6 +80,11 @@ impl State {
         self.objects.get(&key.resource)?.get(&slot(key))
     }
 
+    /// All objects.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.objects.values().flat_map(BTreeMap::values)
+    }
+
     /// How many objects there are.
     pub(crate) fn len(&self) -> usize {
         self.keys.len()

@@ -110,7 +110,7 @@ pub struct Completion {
 pub struct Completed {
     /// It was wanted again meanwhile and is due now.
     pub due_again: bool,
-    /// uids of the dependants that were made due.
+    /// uids of the other objects that were made due: dependants, what waited for this one to go, and what was written along.
     pub woken: Vec<Arc<str>>,
     /// The object was removed by this completion.
     pub removed: bool,

@@ -149,7 +149,7 @@ impl<'a> Attributes<'a> {
 }
 
 /// The one name that a field selector lets through.
-fn selected_name(selector: &str) -> Option<&str> {
+pub(crate) fn selected_name(selector: &str) -> Option<&str> {
     let name = selector.split(',').find_map(|part| {
         let value = part.trim().strip_prefix("metadata.name=")?;
         Some(value.strip_prefix('=').unwrap_or(value))

@@ -24,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 use threeport_store::{Error, Store};
 use tokio::sync::watch;
 
-pub(crate) use attributes::{Attributes, Resource};
+pub(crate) use attributes::{Attributes, Resource, selected_name};
 pub(crate) use audit::{Named, Trail};
 pub(crate) use keep::{ACCOUNT_NAME, TOKEN_TYPE};
 pub use keys::TokenKeys;

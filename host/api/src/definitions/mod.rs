@@ -6,6 +6,6 @@ mod schema;
 mod specs;
 
 pub(crate) use objects::{admit, is_partial};
-pub(crate) use revisions::{check, tell, used_by, with_revision};
+pub(crate) use revisions::{check, tell, with_revision};
 pub(crate) use schema::extend;
 pub use specs::Specs;

@@ -26,9 +26,15 @@ pub(super) async fn admit(
     refuse(kind, body, &errors)?;
     let newest = old.and_then(definitions::newest).unwrap_or(0);
     let same = newest > 0 && old.is_some_and(|old| old["spec"]["template"] == body["spec"]["template"]);
-    let number = if same { newest } else { newest + 1 };
-    definitions::annotate(body, REVISION, Some(number));
     let key = key_of(kind, body);
+    let mut number = if same { newest } else { newest + 1 };
+    // An earlier Definition of this name may have left revisions behind (orphaned): what a number stands for never changes.
+    while !same
+        && app.store.get(&definitions::revision_key(key.namespace.as_deref(), &key.name, number)).await?.is_some()
+    {
+        number += 1;
+    }
+    definitions::annotate(body, REVISION, Some(number));
     // It uses its newest revision itself, so that nobody removes that from under it.
     let to = definitions::revision_key(key.namespace.as_deref(), &key.name, number);
     let edge = Edge { to, role: "requires".to_owned(), field: format!("metadata.annotations[{REVISION}]") };
@@ -118,10 +124,9 @@ pub(crate) async fn with_revision(app: &App, kind: &Kind, op: Op) -> ApiResult<V
     Ok(ops)
 }
 
-/// The Definitions that a stored object uses.
-pub(crate) async fn used_by(app: &App, key: &Key) -> Vec<Key> {
-    let edges = app.store.references(key).await.unwrap_or_default();
-    edges.into_iter().filter(|edge| is_use(&edge.field)).map(|edge| edge.to).filter(is_definition).collect()
+/// The Definitions among the references of an object.
+fn used(edges: &[Edge]) -> Vec<&Key> {
+    edges.iter().filter(|edge| is_use(&edge.field)).map(|edge| &edge.to).filter(|to| is_definition(to)).collect()
 }
 
 fn is_use(field: &str) -> bool {
@@ -132,9 +137,10 @@ fn is_definition(key: &Key) -> bool {
     key.resource == definitions::definition_key(None, "").resource
 }
 
-/// Has the Definitions counted again that an object uses now and did not before, or the other way round.
-pub(crate) async fn tell(app: &App, key: &Key, before: &[Key]) {
-    let now = used_by(app, key).await;
+/// Has the Definitions counted again that an object uses now and did not before, or the other way round; `before` are the references that it had.
+pub(crate) async fn tell(app: &App, key: &Key, before: &[Edge]) {
+    let now = app.store.references(key).await.unwrap_or_default();
+    let (now, before) = (used(&now), used(before));
     let changed = before.iter().filter(|key| !now.contains(key)).chain(now.iter().filter(|key| !before.contains(key)));
     for key in changed {
         let Ok(Some(definition)) = app.store.get(key).await else { continue };

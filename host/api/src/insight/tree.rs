@@ -1,13 +1,14 @@
 //! `GET …/{name}/tree`: the object, what it refers to, who refers to it, its children, and what is on targets because of it.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use futures::future::BoxFuture;
 use serde::Serialize;
 use threeport_store::{Key, Object};
 
 use super::node::{Link, Node, of_object};
-use super::{Metadata, Placed, Viewer, placed};
+use super::{Metadata, PATIENCE, Placed, Viewer, placed};
 use crate::status::ApiResult;
 
 /// Objects of this control plane in a tree, at most.
@@ -63,7 +64,7 @@ impl Branch {
 
 /// The tree of an object.
 pub(super) async fn tree(viewer: Viewer<'_>, object: &Object) -> ApiResult<Tree> {
-    let mut growing = Growing { viewer, seen: HashSet::new(), truncated: false };
+    let mut growing = Growing { viewer, seen: HashSet::new(), truncated: false, until: Instant::now() + PATIENCE };
     let root = growing.grow(object, 0).await?;
     let mut referrers = Vec::new();
     for (key, edge) in viewer.app.store.dependants(&object.key).await? {
@@ -88,12 +89,15 @@ struct Growing<'a> {
     /// Shown already: not followed again, or circles had no end.
     seen: HashSet<Key>,
     truncated: bool,
+    /// From then on no target is asked: each that does not answer takes seconds, and objects are many.
+    until: Instant,
 }
 
 impl Growing<'_> {
     fn full(&mut self) -> bool {
-        self.truncated |= self.seen.len() >= NODES;
-        self.truncated
+        let full = self.seen.len() >= NODES;
+        self.truncated |= full;
+        full
     }
 
     /// An object with its references, children and inventory.
@@ -105,7 +109,11 @@ impl Growing<'_> {
             }
             let mut branch = Branch::bare(of_object(self.viewer.app, object).await?);
             branch.references = self.references(object, depth).await?;
-            branch.inventory = placed(self.viewer.app, object).await?;
+            if Instant::now() < self.until {
+                branch.inventory = placed(self.viewer.app, object).await?;
+            } else {
+                self.truncated = true;
+            }
             if depth >= DEPTH {
                 return Ok(branch);
             }

@@ -15,6 +15,10 @@ use crate::status::ApiResult;
 
 /// Longest chain.
 const STEPS: usize = 16;
+/// Objects around one that are looked at for what is in its way, of each sort.
+const LOOKED_AT: usize = 500;
+/// Objects that a step names beside the next one.
+const NAMED: usize = 20;
 
 /// The document.
 #[derive(Debug, Serialize)]
@@ -54,6 +58,14 @@ struct Step {
     /// What else is in its way, beside the next step.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     also_waits_for: Vec<Node>,
+    /// How many more that are not named.
+    #[serde(rename = "alsoWaitsForMore", skip_serializing_if = "is_none")]
+    more: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Where the work on an object stands.
@@ -98,7 +110,8 @@ pub(super) async fn why(viewer: Viewer<'_>, object: &Object) -> ApiResult<Why> {
         if !blockers.is_empty() {
             next = Some(blockers.remove(0));
         }
-        for other in blockers {
+        step.more = blockers.len().saturating_sub(NAMED);
+        for other in blockers.into_iter().take(NAMED) {
             step.also_waits_for.push(viewer.node(&other.key).await?);
         }
         chain.push(step);
@@ -129,6 +142,7 @@ async fn step(viewer: Viewer<'_>, blocker: Blocker) -> ApiResult<(Step, Vec<Bloc
         work: None,
         targets: Vec::new(),
         also_waits_for: Vec::new(),
+        more: 0,
     };
     let Some(stored) = stored else { return Ok((step, Vec::new())) };
     let plugin = plugin_of(app, &key)
@@ -157,7 +171,7 @@ async fn blockers(viewer: Viewer<'_>, object: &Object, step: &Step, plugin: Opti
         }
     }
     if step.object.deleting {
-        for (key, edge) in app.store.dependants(&object.key).await? {
+        for (key, edge) in app.store.dependants(&object.key).await?.into_iter().take(LOOKED_AT) {
             if edge.role != "uses" && key != object.key {
                 blockers.push(Blocker { key, via: Some((&edge).into()), relation: Some("user") });
             }
@@ -169,14 +183,14 @@ async fn blockers(viewer: Viewer<'_>, object: &Object, step: &Step, plugin: Opti
         return Ok(blockers);
     }
     let mut waiting = Vec::new();
-    for edge in app.store.references(&object.key).await? {
+    for edge in app.store.references(&object.key).await?.into_iter().take(LOOKED_AT) {
         let to = node(app, &edge.to).await?;
         if to.is_ready() || waiting.iter().any(|(_, known): &(bool, Blocker)| known.key == edge.to) {
             continue;
         }
         waiting.push((to.exists(), Blocker { key: edge.to.clone(), via: Some((&edge).into()), relation: None }));
     }
-    for child in viewer.owned(object).await? {
+    for child in viewer.owned(object).await?.into_iter().take(LOOKED_AT) {
         if !node(app, &child.key).await?.is_ready() {
             waiting.push((true, Blocker { key: child.key, via: None, relation: Some("child") }));
         }

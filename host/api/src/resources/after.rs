@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use threeport_store::{Key, Object};
+use threeport_store::{Edge, Key, Object, lifecycle};
 
 use crate::registry::{CRD_GROUP, CRD_PLURAL, Kind};
 use crate::router::App;
@@ -26,6 +26,17 @@ pub(super) async fn removed(app: &Arc<App>, kind: &Kind, key: &Key, version: u64
     }
     app.auth.rbac().removed(key, version);
     ring_dependants(app, key).await;
+}
+
+/// Rings for what an object needed before it was written or removed: if that goes, it may have waited for this.
+pub(super) async fn left(app: &Arc<App>, before: &[Edge]) {
+    for edge in before {
+        if let Ok(Some(object)) = app.store.get(&edge.to).await
+            && lifecycle::is_going(&object)
+        {
+            app.ring(&object.uid);
+        }
+    }
 }
 
 /// Rings for the objects that refer to this one: the store has made them due with the write.

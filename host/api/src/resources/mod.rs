@@ -14,6 +14,7 @@ mod place;
 mod read;
 mod scale;
 mod watch;
+mod watcher;
 mod write;
 
 use axum::body::Bytes;

@@ -13,6 +13,7 @@ use threeport_store::{Change, ChangeKind, Error, Object, Scope, Watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::read::page;
+use super::watcher::Watcher;
 use super::{parse, shown};
 use crate::accept::{self, Output};
 use crate::meters::Stream;
@@ -23,7 +24,7 @@ use crate::selector::Filter;
 use crate::status::{ApiError, ApiResult, json_response};
 use crate::table::{self, Include};
 
-/// Time between bookmarks.
+/// Time between bookmarks, and between looks whether the client still is who it said.
 const BOOKMARK: Duration = Duration::from_secs(60);
 /// How long a watch runs if the client does not say.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
@@ -69,6 +70,7 @@ pub(crate) async fn watch(app: &Arc<App>, call: Call) -> ApiResult<Response> {
         }
         Err(error) => return Err(error.into()),
     };
+    let watcher = Watcher::of(app, &call);
     let timeout = lasts(query.number("timeoutSeconds")?);
     let mut form = form;
     let mut first: Vec<u8> = Vec::new();
@@ -89,6 +91,7 @@ pub(crate) async fn watch(app: &Arc<App>, call: Call) -> ApiResult<Response> {
         tick,
         deadline: Instant::now() + timeout,
         stopped: app.stopped.clone(),
+        watcher,
         over: false,
         counted: Stream::start(&call.kind, call.namespace.is_some()),
     };
@@ -136,6 +139,7 @@ struct Follower {
     tick: Interval,
     deadline: Instant,
     stopped: tokio::sync::watch::Receiver<bool>,
+    watcher: Watcher,
     over: bool,
     /// Ends with the stream.
     counted: Stream,
@@ -145,16 +149,18 @@ impl Follower {
     /// The next piece of the stream: never empty.
     async fn next(&mut self) -> Option<Bytes> {
         while !self.over {
+            // Changes last: where there is always one more, the rest would never be heard.
             let piece = tokio::select! {
                 biased;
+                () = async { drop(self.stopped.wait_for(|stopped| *stopped).await) } => self.end(),
+                () = self.watcher.refused() => self.end(),
+                () = tokio::time::sleep_until(self.deadline) => self.end(),
+                _ = self.tick.tick() => if self.watcher.is_known().await { self.marked() } else { self.end() },
                 change = self.changes.next() => match change {
                     Some(Ok(change)) => self.changed(&change),
                     Some(Err(error)) => self.failed(&error.into()),
                     None => self.end(),
                 },
-                _ = self.tick.tick() => self.marked(),
-                () = tokio::time::sleep_until(self.deadline) => self.end(),
-                () = async { drop(self.stopped.wait_for(|stopped| *stopped).await) } => self.end(),
             };
             if !piece.is_empty() {
                 return Some(Bytes::from(piece));

@@ -258,23 +258,25 @@ pub(super) async fn put(app: &Arc<App>, kind: &Kind, op: Op) -> ApiResult<Object
         Op::Put { wake, key, .. } => (wake.is_some(), key.clone()),
         _ => return Err(ApiError::internal("put writes nothing else")),
     };
-    let used = definitions::used_by(app, &key).await;
+    let before = app.store.references(&key).await.unwrap_or_default();
     let mut ops = place::room(kind, &op);
     ops.extend(definitions::with_revision(app, kind, op).await?);
     let stored = app.store.write(ops).await.map_err(|error| place::no_room(kind, &key.name, error))?;
     let stored = stored.into_iter().next().ok_or_else(|| ApiError::internal("the store gave no object back"))?;
-    definitions::tell(app, &stored.key, &used).await;
+    definitions::tell(app, &stored.key, &before).await;
+    after::left(app, &before).await;
     after::written(app, kind, &stored, woken).await;
     Ok(stored)
 }
 
 /// Removes one object, rings for those that refer to it, and stops serving it if it defines a kind.
 pub(super) async fn remove(app: &Arc<App>, kind: &Kind, key: Key, precondition: Precondition) -> ApiResult<Object> {
-    let used = definitions::used_by(app, &key).await;
+    let before = app.store.references(&key).await.unwrap_or_default();
     let op = Op::Remove { key: key.clone(), precondition };
     let removed =
         app.store.write(vec![op]).await?.pop().ok_or_else(|| ApiError::internal("the store gave no object back"))?;
-    definitions::tell(app, &key, &used).await;
+    definitions::tell(app, &key, &before).await;
+    after::left(app, &before).await;
     after::removed(app, kind, &key, removed.resource_version).await;
     Ok(removed)
 }

@@ -298,3 +298,24 @@ async fn objects_do_not_require_each_other_in_a_circle() {
     server.make(&widgets("default"), &widget("c")).await;
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_number_never_stands_for_what_another_definition_of_that_name_said() {
+    let server = served().await;
+    let mut earlier = definition("web", json!({"image": "old:1"}));
+    earlier["metadata"]["namespace"] = json!("default");
+    // What is left when a Definition is deleted without its dependents.
+    let mut left = threeport_store::definitions::revision_object(&earlier, 1, jiff::Timestamp::UNIX_EPOCH, "left");
+    left["metadata"].as_object_mut().expect("an object").remove("ownerReferences");
+    let key = threeport_store::definitions::revision_key(Some("default"), "web", 1);
+    let precondition = threeport_store::Precondition::Absent;
+    let op = threeport_store::Op::Put { key, body: left, precondition, edges: None, wake: None };
+    server.store.write(vec![op]).await.expect("written");
+    let made = server.make(DEFINITIONS, &definition("web", json!({"image": "new:1"}))).await;
+    assert_eq!(made["metadata"]["annotations"]["threeport.dev/revision"], "2");
+    for (number, image) in [(1, "old:1"), (2, "new:1")] {
+        let (_, revision) = server.get(&format!("{REVISIONS}/web-{number}")).await;
+        assert_eq!(revision["spec"]["template"]["spec"]["image"], image, "{revision}");
+    }
+    server.stop().await;
+}

@@ -464,3 +464,34 @@ async fn whoever_has_no_rights_gets_nowhere() {
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_watch_ends_with_the_right_to_it() {
+    let server = Server::start().await;
+    let token = tenant(&server, "a", "edit").await;
+    let secrets = "/api/v1/namespaces/a/secrets";
+    let open =
+        || server.client.get(format!("{}{secrets}?watch=true&timeoutSeconds=3600", server.url)).bearer_auth(&token);
+    let mut watch = open().send().await.expect("a watch");
+    assert_eq!(watch.status(), 200);
+    server.make("/api/v1/namespaces/a/configmaps", &json!({"metadata": {"name": "other"}})).await;
+    server.kubectl_ok(&["create", "role", "unrelated", "-n", "a", "--verb=get", "--resource=configmaps"]).await;
+    server.make(secrets, &json!({"metadata": {"name": "before"}})).await;
+    let mut seen = String::new();
+    let read = async |watch: &mut reqwest::Response| {
+        let piece = tokio::time::timeout(std::time::Duration::from_secs(20), watch.chunk()).await.expect("in time");
+        piece.expect("readable").map(|piece| String::from_utf8_lossy(&piece).into_owned())
+    };
+    while !seen.contains("\"before\"") {
+        seen.push_str(&read(&mut watch).await.expect("the right is there, whatever else changes"));
+    }
+    let (code, _) = server.delete("/apis/rbac.authorization.k8s.io/v1/namespaces/a/rolebindings/robot").await;
+    assert_eq!(code, 200);
+    server.make(secrets, &json!({"metadata": {"name": "after"}})).await;
+    while let Some(piece) = read(&mut watch).await {
+        seen.push_str(&piece);
+    }
+    assert!(!seen.contains("\"after\""), "{seen}");
+    assert_eq!(open().send().await.expect("an answer").status(), 403);
+    server.stop().await;
+}

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::kinds::Kind;
 pub(crate) use jsonpath::Template;
-pub(crate) use table::{Look, Printer, columns};
+pub(crate) use table::{Look, Printer, columns, printable};
 
 /// What `-o` says.
 #[derive(Clone, Debug)]

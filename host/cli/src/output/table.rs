@@ -86,13 +86,15 @@ impl Printer {
     }
 
     fn layout(&mut self, out: &mut impl Write, lines: &[Vec<String>]) -> Result<()> {
-        for line in lines {
+        let plain = |line: &Vec<String>| line.iter().map(|cell| printable(cell)).collect::<Vec<_>>();
+        let lines: Vec<Vec<String>> = lines.iter().map(plain).collect();
+        for line in &lines {
             self.widths.resize(self.widths.len().max(line.len()), 0);
             for (width, cell) in self.widths.iter_mut().zip(line) {
                 *width = (*width).max(cell.chars().count());
             }
         }
-        for line in lines {
+        for line in &lines {
             let last = line.len().saturating_sub(1);
             for (index, (cell, width)) in line.iter().zip(&self.widths).enumerate() {
                 if index == last {
@@ -104,6 +106,20 @@ impl Printer {
         }
         Ok(())
     }
+}
+
+/// Text without what a terminal would obey: it may come from anybody who may write to the server.
+pub(crate) fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char {
+            '\n' | '\t' => out.push(char),
+            '\u{1b}' => out.push_str("^["),
+            char if char.is_control() => out.extend(char.escape_default()),
+            char => out.push(char),
+        }
+    }
+    out
 }
 
 /// A cell as one line.
@@ -158,6 +174,14 @@ mod tests {
             "NAME      REPLICAS   NOTE\none       2          \nanother   10         two...\n"
         );
         assert!(printed(Look { wide: true, ..Look::default() }).starts_with("NAME      MODE   REPLICAS"));
+    }
+
+    #[test]
+    fn a_terminal_obeys_nothing_that_others_wrote() {
+        assert_eq!(printable("a\u{1b}[2Jb\rc\u{9b}d\ne\tf"), "a^[[2Jb\\rc\\u{9b}d\ne\tf");
+        let mut out = Vec::new();
+        columns(&mut out, "", &["MESSAGE"], &[vec!["x\u{1b}]0;owned\u{7}".to_owned()]]).expect("printed");
+        assert_eq!(String::from_utf8_lossy(&out), "MESSAGE\nx^[]0;owned\\u{7}\n");
     }
 
     #[test]

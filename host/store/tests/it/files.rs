@@ -59,3 +59,30 @@ async fn a_byte_that_changed_within_an_object_is_noticed_and_the_object_named() 
     let refused = Store::open(store.config()).await.err().unwrap();
     assert!(matches!(&refused, Error::Corrupt(..)) && refused.to_string().contains("threeport.db"), "{refused}");
 }
+
+#[tokio::test]
+async fn objects_from_before_there_was_a_table_of_owners_are_put_into_it() {
+    use sqlx::Connection as _;
+    let store = open().await;
+    let (owner, child) = (key("a", "owner"), Key { resource: Resource::new("", "secrets"), ..key("a", "child") });
+    write(&store, put(&owner, json!(1), ABSENT)).await;
+    let uid = body(&owner, json!(1))["metadata"]["uid"].as_str().unwrap().to_owned();
+    let mut owned = put(&child, json!(1), ABSENT);
+    if let Op::Put { body, .. } = &mut owned {
+        body["metadata"]["ownerReferences"] = json!([{"uid": uid}]);
+    }
+    write(&store, owned).await;
+    store.close().await.unwrap();
+    let mut beside = sqlx::SqliteConnection::connect(&format!("sqlite://{}", store.file().display())).await.unwrap();
+    let before = "delete from owner; delete from suspect; delete from meta where name = 'owners_filled'; \
+                  delete from _sqlx_migrations where version = 6";
+    sqlx::raw_sql(before).execute(&mut beside).await.unwrap();
+    beside.close().await.unwrap();
+    for _ in 0..2 {
+        let store = Store::open(store.config()).await.unwrap();
+        assert_eq!(names(&store.owned(&uid).await.unwrap()), ["child"]);
+        let suspects = store.suspects().await.unwrap();
+        assert_eq!(suspects.len(), 1, "its owner may have gone unnoticed");
+        store.close().await.unwrap();
+    }
+}

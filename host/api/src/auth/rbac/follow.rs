@@ -58,7 +58,7 @@ impl Rights {
         let known = |object: &&Object| Some((object.key.name.to_string(), kinds::served(&object.value())?));
         self.served = definitions.iter().filter_map(known).collect();
         let rest: Vec<Object> = rest.into_iter().cloned().collect();
-        self.auth.rbac.write().replace(&rest, version);
+        self.auth.rbac.change(|index| index.replace(&rest, version));
     }
 
     /// Writes the roles that follow from others, until they are what they should be. Fails when that is to be done again.
@@ -146,13 +146,14 @@ impl Follower for Rights {
             };
             before != now
         } else {
-            let mut index = self.auth.rbac.write();
-            if gone {
-                index.remove(key, version);
-            } else {
-                index.put(&change.object);
-            }
-            index.settled(settled);
+            self.auth.rbac.change(|index| {
+                if gone {
+                    index.remove(key, version);
+                } else {
+                    index.put(&change.object);
+                }
+                index.settled(settled);
+            });
             // Also when it is known already: who wrote it may be a client.
             &*key.resource.plural == CLUSTER_ROLES
         };

@@ -4,26 +4,26 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::de::DeserializeOwned;
 use threeport_store::{Key, Object};
 
 use super::rule::allows;
+use super::verdict::{Granted, Verdict};
 use super::{CLUSTER_ROLE_BINDINGS, CLUSTER_ROLES, GROUP, ROLE_BINDINGS, ROLES};
 use crate::auth::attributes::Attributes;
 use crate::auth::user::{User, service_account_name};
 
-type Name = Arc<str>;
+pub(super) type Name = Arc<str>;
 /// None: everywhere.
-type Namespace = Option<Arc<str>>;
+pub(super) type Namespace = Option<Arc<str>>;
 
 /// One binding of either kind.
 #[derive(Debug)]
 pub(super) struct Binding {
-    namespace: Namespace,
-    name: Name,
-    role: RoleRef,
-    subjects: Vec<Subject>,
+    pub(super) namespace: Namespace,
+    pub(super) name: Name,
+    pub(super) role: RoleRef,
+    pub(super) subjects: Vec<Subject>,
 }
 
 /// A user's bindings by namespace and name.
@@ -34,7 +34,7 @@ type Bound = HashMap<Namespace, BTreeMap<Name, Arc<Binding>>>;
 pub(super) struct Index {
     roles: HashMap<(Namespace, Name), Arc<Vec<PolicyRule>>>,
     /// The whole ClusterRoles, for those that are gathered from others.
-    cluster_roles: BTreeMap<Name, Arc<ClusterRole>>,
+    pub(super) cluster_roles: BTreeMap<Name, Arc<ClusterRole>>,
     bindings: HashMap<(Namespace, Name), Arc<Binding>>,
     users: HashMap<String, Bound>,
     groups: HashMap<String, Bound>,
@@ -44,62 +44,6 @@ pub(super) struct Index {
     removed: BTreeMap<u64, Vec<Key>>,
     /// Everything up to here was taken in: what is not known and not newer was removed meanwhile.
     settled: u64,
-}
-
-/// Why something is allowed or not.
-#[derive(Debug)]
-pub(crate) enum Verdict {
-    /// A member of system:masters.
-    Superuser,
-    Granted(Granted),
-    /// With what is wrong with the user's bindings.
-    Refused(Vec<String>),
-}
-
-/// The binding that allows it.
-#[derive(Debug)]
-pub(crate) struct Granted {
-    binding: Arc<Binding>,
-    subject: usize,
-}
-
-impl Verdict {
-    pub(crate) fn allowed(&self) -> bool {
-        !matches!(self, Self::Refused(_))
-    }
-
-    /// As Kubernetes words it.
-    pub(crate) fn reason(&self) -> String {
-        match self {
-            Self::Superuser => String::new(),
-            Self::Granted(granted) => format!("RBAC: allowed by {}", granted.describe()),
-            Self::Refused(wrong) => match wrong.as_slice() {
-                [] => String::new(),
-                [one] => format!("RBAC: {one}"),
-                many => format!("RBAC: [{}]", many.join(", ")),
-            },
-        }
-    }
-}
-
-impl Granted {
-    fn describe(&self) -> String {
-        let Binding { namespace, name, role, subjects } = &*self.binding;
-        let (kind, name) = match namespace {
-            Some(namespace) => ("RoleBinding", format!("{name}/{namespace}")),
-            None => ("ClusterRoleBinding", name.to_string()),
-        };
-        let subject = subjects.get(self.subject).map_or_else(String::new, |subject| {
-            let name = &subject.name;
-            if subject.kind == "ServiceAccount" {
-                let own = subject.namespace.as_deref().or(namespace.as_deref()).unwrap_or_default();
-                format!("ServiceAccount {:?}", format!("{name}/{own}"))
-            } else {
-                format!("{} {name:?}", subject.kind)
-            }
-        });
-        format!("{kind} {name:?} of {} {:?} to {subject}", role.kind, role.name)
-    }
 }
 
 impl Index {
@@ -301,42 +245,6 @@ impl Index {
         }
         (rules, wrong)
     }
-
-    /// The first ClusterRole that is gathered from others and does not say what they say, with what it should say. Only the first: what others
-    /// should say may follow from it, and two that gather each other would swap their rules for ever.
-    pub(super) fn ungathered(&self) -> Option<(Name, Vec<PolicyRule>)> {
-        self.gathering().find_map(|(name, selectors)| {
-            let mut rules: Vec<PolicyRule> = Vec::new();
-            for (other, source) in &self.cluster_roles {
-                if other != name && selectors.iter().any(|selector| super::selector::selects(selector, source)) {
-                    for rule in list_rules(source) {
-                        if !rules.contains(rule) {
-                            rules.push(rule.clone());
-                        }
-                    }
-                }
-            }
-            // In which order they are said, and how often, makes no difference.
-            let says = self.cluster_roles.get(name).map_or(&[][..], |role| list_rules(role));
-            let same = says.iter().all(|rule| rules.contains(rule)) && rules.iter().all(|rule| says.contains(rule));
-            (!same).then(|| (name.clone(), rules))
-        })
-    }
-
-    /// In how many writes every ClusterRole should be gathered.
-    pub(super) fn rounds(&self) -> usize {
-        (self.gathering().count() + 1).pow(2)
-    }
-
-    fn gathering(&self) -> impl Iterator<Item = (&Name, &Vec<LabelSelector>)> {
-        self.cluster_roles
-            .iter()
-            .filter_map(|(name, role)| Some((name, role.aggregation_rule.as_ref()?.cluster_role_selectors.as_ref()?)))
-    }
-}
-
-fn list_rules(role: &ClusterRole) -> &[PolicyRule] {
-    role.rules.as_deref().unwrap_or_default()
 }
 
 fn is(subject: &Subject, user: &User, namespace: &Namespace) -> bool {
@@ -362,13 +270,19 @@ fn read<T: DeserializeOwned>(object: &Object) -> Option<T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::auth::attributes::Resource;
     use serde_json::{Value, json};
     use threeport_store::Resource as Collection;
 
-    fn object(plural: &str, namespace: Option<&str>, name: &str, version: u64, mut body: Value) -> Object {
+    pub(in crate::auth::rbac) fn object(
+        plural: &str,
+        namespace: Option<&str>,
+        name: &str,
+        version: u64,
+        mut body: Value,
+    ) -> Object {
         let kind = match plural {
             ROLES => "Role",
             CLUSTER_ROLES => "ClusterRole",
@@ -383,7 +297,7 @@ mod tests {
         Object { key, uid: name.into(), resource_version: version, body: body.to_string().into() }
     }
 
-    fn rules(resource: &str) -> Value {
+    pub(in crate::auth::rbac) fn rules(resource: &str) -> Value {
         json!({"rules": [{"apiGroups": [""], "resources": [resource], "verbs": ["get"]}]})
     }
 
@@ -519,43 +433,5 @@ mod tests {
         assert!(there(&index, "missed") && there(&index, "stays") && !there(&index, "gone"), "a list is believed");
         index.put(&role("gone", 14));
         assert!(!there(&index, "gone"), "older than the list that it is not in");
-    }
-
-    #[test]
-    fn roles_that_gather_each_other_come_to_rest() {
-        let mut index = Index::default();
-        let gathers = |labels: &[&str], mut body: Value, into: &str| {
-            let selectors: Vec<Value> = labels.iter().map(|l| json!({"matchLabels": {"to": l}})).collect();
-            if !selectors.is_empty() {
-                body["aggregationRule"] = json!({"clusterRoleSelectors": selectors});
-            }
-            body["metadata"]["labels"]["to"] = into.into();
-            body
-        };
-        for (version, name, body) in [
-            (1, "a", gathers(&["a"], rules("x"), "b")),
-            (2, "b", gathers(&["b"], rules("y"), "a")),
-            (3, "d", gathers(&[], rules("d"), "a")),
-            (4, "e", gathers(&[], rules("e"), "b")),
-        ] {
-            index.put(&object(CLUSTER_ROLES, None, name, version, body));
-        }
-        let mut version = 5;
-        let rounds = index.rounds();
-        while let Some((name, rules)) = index.ungathered() {
-            let mut role = ClusterRole::clone(&index.cluster_roles[&name]);
-            // However it was written before.
-            role.rules = Some(rules.iter().rev().chain(&rules[..1]).cloned().collect());
-            index.put(&object(CLUSTER_ROLES, None, &name, version, json!(role)));
-            version += 1;
-            assert!(version < 5 + u64::try_from(rounds).unwrap(), "they do not come to rest");
-        }
-        let says = |name: &str| {
-            let rules = list_rules(&index.cluster_roles[name]).iter();
-            rules.flat_map(|rule| rule.resources.clone().unwrap_or_default()).collect::<std::collections::BTreeSet<_>>()
-        };
-        for name in ["a", "b"] {
-            assert!(["d", "e"].iter().all(|of| says(name).contains(*of)), "{name}: {:?}", says(name));
-        }
     }
 }

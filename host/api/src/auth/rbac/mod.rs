@@ -4,20 +4,23 @@ mod check;
 mod defaults;
 mod escalation;
 mod follow;
+mod gather;
 mod index;
 mod kinds;
 mod rule;
 mod selector;
+mod verdict;
 
 use std::sync::{PoisonError, RwLock};
 
 use k8s_openapi::api::rbac::v1::PolicyRule;
 use threeport_store::{Key, Object};
+use tokio::sync::watch;
 
 pub(crate) use check::{check, complete, names_are_segments, path_segment};
 pub(crate) use follow::{Rights, collections};
-pub(crate) use index::Verdict;
 pub(super) use rule::quoted;
+pub(crate) use verdict::Verdict;
 
 use self::index::Index;
 use super::attributes::Attributes;
@@ -35,6 +38,8 @@ const PLURALS: [&str; 4] = [CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS, ROLES, ROLE_BI
 #[derive(Default)]
 pub(crate) struct Rbac {
     index: RwLock<Index>,
+    /// Told when it has changed.
+    changed: watch::Sender<()>,
 }
 
 impl Rbac {
@@ -51,17 +56,22 @@ impl Rbac {
         self.read().rules_of(user, namespace)
     }
 
+    /// Hears when rights may have changed.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     /// An object of any kind was written: what its user does next is judged by it.
     pub(crate) fn written(&self, object: &Object) {
         if &*object.key.resource.group == GROUP {
-            self.write().put(object);
+            self.change(|index| index.put(object));
         }
     }
 
     /// An object of any kind was removed.
     pub(crate) fn removed(&self, key: &Key, version: u64) {
         if &*key.resource.group == GROUP {
-            self.write().remove(key, version);
+            self.change(|index| index.remove(key, version));
         }
     }
 
@@ -69,7 +79,9 @@ impl Rbac {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Index> {
-        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    fn change<T>(&self, change: impl FnOnce(&mut Index) -> T) -> T {
+        let changed = change(&mut self.index.write().unwrap_or_else(PoisonError::into_inner));
+        self.changed.send_replace(());
+        changed
     }
 }

@@ -104,7 +104,7 @@ async fn attempt_one(app: &Arc<App>, user: &User, kind: &Kind, key: &Key, option
             Some(wake)
         }
     };
-    let used = definitions::used_by(app, key).await;
+    let before = app.store.references(key).await.unwrap_or_default();
     let written = app.store.write(ops).await.map_err(|error| in_the_way(kind, key, error))?.pop();
     let written = written.ok_or_else(|| ApiError::internal("the store gave no object back"))?;
     Ok(match deletion {
@@ -113,7 +113,8 @@ async fn attempt_one(app: &Arc<App>, user: &User, kind: &Kind, key: &Key, option
             Deleted::Going(written.body)
         }
         None => {
-            definitions::tell(app, key, &used).await;
+            definitions::tell(app, key, &before).await;
+            after::left(app, &before).await;
             after::removed(app, kind, key, written.resource_version).await;
             Deleted::Gone(object)
         }

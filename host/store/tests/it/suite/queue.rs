@@ -262,3 +262,48 @@ async fn an_epoch_that_was_found_to_be_behind_is_raised_past_what_was_found() {
     store.complete(&third, raise(u64::MAX)).await.unwrap();
     assert_eq!(claim(&store).await.epoch, 43, "nor to where it cannot count on");
 }
+
+#[tokio::test]
+async fn what_goes_is_woken_when_it_is_needed_no_more() {
+    let store = open().await;
+    let (place, other) = (due(&store, "place").await, due(&store, "other").await);
+    let needs = |name: &str, to: &Key, precondition| {
+        let key = key("a", name);
+        let edges = Some(vec![edge(to)]);
+        Op::Put { body: body(&key, json!(&*to.name)), key, precondition, edges, wake: Some(Class::Resync) }
+    };
+    for name in ["moves", "leaves", "ends"] {
+        write(&store, needs(name, &place, ABSENT)).await;
+    }
+    let mut going = body(&place, json!(1));
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    write(&store, Op::Put { key: place.clone(), body: going, precondition: PRESENT, edges: None, wake: None }).await;
+    let idle = async || {
+        for claim in store.claim("me", TTL, 9).await.unwrap() {
+            store.complete(&claim, Completion::default()).await.unwrap();
+        }
+        assert_eq!(store.queue().depth, 0);
+    };
+    let woken = async || store.claim("me", TTL, 9).await.unwrap().into_iter().map(|claim| claim.object.key).next();
+    idle().await;
+    let quiet = |op: Op| match op {
+        Op::Put { key, body, precondition, edges, .. } => Op::Put { key, body, precondition, edges, wake: None },
+        other => other,
+    };
+    write(&store, quiet(needs("moves", &place, PRESENT))).await;
+    assert_eq!(woken().await, None, "it is needed as before");
+    write(&store, quiet(needs("moves", &other, PRESENT))).await;
+    assert_eq!(woken().await, Some(place.clone()), "one of its users needs another now");
+    // By the end of a run, too; whoever carries it out rings then.
+    let store = store.reopen().await;
+    for claim in store.claim("me", TTL, 9).await.unwrap() {
+        store.complete(&claim, Completion::default()).await.unwrap();
+    }
+    let leaves = key("a", "leaves");
+    let uid = store.get(&leaves).await.unwrap().unwrap().uid;
+    store.wake(&[uid], Class::User).await.unwrap();
+    let run = claim(&store).await;
+    let gone = Completion { ops: vec![Op::Remove { key: leaves, precondition: PRESENT }], ..Default::default() };
+    assert_eq!(store.complete(&run, gone).await.unwrap().woken, [body(&place, json!(1))["metadata"]["uid"].as_str().unwrap().into()]);
+    assert_eq!(claim(&store).await.object.key, place);
+}
