@@ -270,7 +270,8 @@ impl<'a> Draft<'a> {
         let gone = self.record(ChangeKind::Deleted, &key, entry.id, body, Some(entry.object.clone()));
         self.mine.objects.insert(key.clone(), None);
         self.mine.uids.insert(entry.object.uid.clone(), None);
-        self.wake_left(&self.edges_of(entry.id).to_vec());
+        let left = self.edges_of(entry.id).to_vec();
+        self.wake_left(&left);
         self.mine.edges.insert(entry.id, Vec::new());
         self.mine.owners.insert(entry.id, Vec::new());
         self.mine.suspects.insert(entry.id, None);

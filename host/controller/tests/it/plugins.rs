@@ -5,11 +5,16 @@ use serde_json::{Value, json};
 use crate::support::until;
 use crate::world::*;
 
+/// Its version has been judged: compiling takes as long as the machine takes.
+fn judged(plugin: &Value) -> bool {
+    condition(plugin, "Ready").is_some_and(|ready| ready.1 != "Compiling")
+}
+
 #[tokio::test]
 async fn a_pushed_component_serves_its_kinds_when_its_grants_are_approved() {
     let world = World::new().await;
     let digest = world.push("puppet", component("puppet"), false).await;
-    let refused = world.until("plugins", None, "puppet", |object| condition(object, "Ready").is_some()).await;
+    let refused = world.until("plugins", None, "puppet", judged).await;
     let (status, reason, message) = condition(&refused, "Ready").unwrap();
     assert_eq!((status.as_str(), reason.as_str()), ("False", "GrantsNotApproved"));
     assert!(message.contains("Deployment") && message.contains("no version serves"), "{message}");
@@ -59,7 +64,7 @@ async fn a_kind_has_one_plugin() {
     let world = World::new().await;
     world.serve("note", "note-v1").await;
     world.push("other", component("note-v2"), false).await;
-    let refused = world.until("plugins", None, "other", |object| condition(object, "Ready").is_some()).await;
+    let refused = world.until("plugins", None, "other", judged).await;
     let (_, reason, message) = condition(&refused, "Ready").unwrap();
     assert!(reason == "KindConflict" && message.contains("\"note\""), "{reason}: {message}");
     world.stop().await;

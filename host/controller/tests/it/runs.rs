@@ -86,9 +86,12 @@ async fn a_dependency_that_becomes_ready_wakes_who_waits_for_it() {
         .until("puppets", Some("a"), "base", |base| condition(base, "Ready").is_some_and(|ready| ready.1 == "InUse"))
         .await;
     assert!(condition(&base, "Ready").unwrap().2.contains("a/user"));
+    // By itself it looks again in half a minute.
+    let began = std::time::Instant::now();
     world.delete("puppets", Some("a"), "user").await;
     world.gone("puppets", Some("a"), "user").await;
     world.gone("puppets", Some("a"), "base").await;
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "nobody told it that it is needed no more");
     world.stop().await;
 }
 

@@ -304,6 +304,9 @@ async fn what_goes_is_woken_when_it_is_needed_no_more() {
     store.wake(&[uid], Class::User).await.unwrap();
     let run = claim(&store).await;
     let gone = Completion { ops: vec![Op::Remove { key: leaves, precondition: PRESENT }], ..Default::default() };
-    assert_eq!(store.complete(&run, gone).await.unwrap().woken, [body(&place, json!(1))["metadata"]["uid"].as_str().unwrap().into()]);
+    assert_eq!(
+        store.complete(&run, gone).await.unwrap().woken,
+        [body(&place, json!(1))["metadata"]["uid"].as_str().unwrap().into()]
+    );
     assert_eq!(claim(&store).await.object.key, place);
 }
