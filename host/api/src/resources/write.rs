@@ -75,6 +75,10 @@ pub(super) async fn add(
     if let Some(view) = &kind.view {
         view.store(&mut body);
     }
+    // With defaults and managers it is more than what was sent; what is larger now could never be changed again.
+    if call.body.len() > OBJECT_LIMIT / 2 {
+        fits(body.to_string().len())?;
+    }
 
     let name = body["metadata"]["name"].as_str().unwrap_or_default().to_owned();
     let key = key_of(kind, call.namespace.as_deref(), &name);

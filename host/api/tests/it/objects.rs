@@ -291,6 +291,12 @@ async fn too_large_is_refused() {
         let (code, body) = server.post(maps, &body).await;
         assert_eq!((code.as_u16(), &body["reason"]), (413, &json!("RequestEntityTooLarge")), "{size}");
     }
+    // It would fit without what the server adds to it.
+    let bare = json!({"metadata": {"name": "big"}, "data": {"x": ""}}).to_string().len();
+    let body = json!({"metadata": {"name": "big"}, "data": {"x": "y".repeat(1_572_864 - bare)}});
+    let (code, body) = server.post(maps, &body).await;
+    assert_eq!(code, 413, "{}", body["message"]);
+    assert_eq!(server.get(&format!("{maps}/big")).await.0, 404);
     let yaml = server
         .request(Method::POST, maps)
         .header("content-type", "application/yaml")
