@@ -44,6 +44,7 @@ var (
 		"expired":   expiredIsListedAgain,
 		"apply":     applyKnowsItsManagers,
 		"leases":    leasesElect,
+		"events":    eventsAreRecorded,
 		"storms":    stormsLoseNothing,
 		"discovery": discoveryMaps,
 		"pages":     pagesAreOfOneMoment,

@@ -18,12 +18,18 @@ fn program() -> Result<String> {
 
 /// Runs a scenario, which has to find these to hold and nothing else.
 async fn finds(server: &mut Server, scenario: &str, holds: &[&str]) -> Result<()> {
+    finds_with(server, scenario, &[], holds).await
+}
+
+/// [`finds`], with these environment variables.
+async fn finds_with(server: &mut Server, scenario: &str, with: &[(&str, &str)], holds: &[&str]) -> Result<()> {
     let mut process = Command::new(program()?)
         .arg(server.kubeconfig())
         .arg(scenario)
         // client-go then holds every streamed list against an exact one of the same version, and panics if they differ. It cannot for an
         // operator's types, with Kubernetes neither: a list of custom objects names the kind of each.
         .env("KUBE_WATCHLIST_INCONSISTENCY_DETECTOR", if scenario == "manager" { "false" } else { "true" })
+        .envs(with.iter().copied())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(std::fs::File::create(server.path("clients.log"))?)
@@ -52,22 +58,32 @@ async fn finds(server: &mut Server, scenario: &str, holds: &[&str]) -> Result<()
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn informers_see_each_change_once_in_order_and_go_on_after_a_restart() -> Result<()> {
+/// Informers on a built-in kind, a user's and a plugin's, whose lists come in this way.
+async fn informers_follow(with: &[(&str, &str)], list: &str) -> Result<()> {
     let mut server = Server::start_to_stay(&[]).await?;
     server.push(&["note-v1"])?;
     let mut holds = vec!["ConfigMap: written as protobuf".to_owned()];
     for kind in ["ConfigMap", "Gadget", "Note"] {
         for what in [
             "the informer tells each change once and in order",
-            "its list is streamed",
+            list,
             "over a restart the informer misses nothing and tells nothing twice",
             "it goes on where it was, without a list",
         ] {
             holds.push(format!("{kind}: {what}"));
         }
     }
-    finds(&mut server, "informers", &holds.iter().map(String::as_str).collect::<Vec<_>>()).await
+    finds_with(&mut server, "informers", with, &holds.iter().map(String::as_str).collect::<Vec<_>>()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn informers_see_each_change_once_in_order_and_go_on_after_a_restart() -> Result<()> {
+    informers_follow(&[], "its list is streamed").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_do_informers_that_do_not_stream_lists() -> Result<()> {
+    informers_follow(&[("KUBE_FEATURE_WatchListClient", "false")], "its list is read at once").await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -150,4 +166,11 @@ async fn an_operator_reconciles_over_a_restart() -> Result<()> {
         "a manager that is ended gives its lease back",
     ];
     finds(&mut server, "manager", &holds).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_recorders_record_events() -> Result<()> {
+    let mut server = Server::start().await?;
+    let holds = ["what is said again is counted, in one Event", "events.k8s.io records the same Events, in series"];
+    finds(&mut server, "events", &holds).await
 }
