@@ -6,6 +6,7 @@ mod metrics;
 mod schemas;
 mod server;
 mod state;
+mod store;
 mod telemetry;
 
 use std::process::ExitCode;
@@ -34,6 +35,9 @@ struct Cli {
 enum Command {
     /// Run the control plane: API, state and reconcilers in one process
     Server(config::Server),
+    /// Move the state of a server that is stopped
+    #[command(subcommand)]
+    Store(store::Command),
     #[command(flatten)]
     Client(threeport_cli::Command),
     /// Write a shell's completion script to stdout
@@ -60,6 +64,7 @@ fn main() -> ExitCode {
     let result = runtime.block_on(async {
         match cli.command {
             Command::Server(config) => server::run(config).await,
+            Command::Store(command) => store::run(command).await,
             Command::Client(command) => threeport_cli::run(&cli.connection, command).await,
             Command::CompileComponent { .. } | Command::Completion(_) => Ok(()),
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use threeport_collector::{BuiltIn, Collector};
 use threeport_controller::Controller;
-use threeport_scheduler::{Bell, Listener, jetstream, local};
+use threeport_scheduler::{Bell, Listener, Wake, jetstream, local};
 use threeport_store::{Key32, Store};
 use threeport_wasm::{CompileLimits, Compiling, Limits, Runtime, Worker};
 use tokio::signal::unix::{SignalKind, signal};
@@ -32,6 +32,9 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
     let key = encryption_key(&settings)?;
     let store = open_store(&config, &settings, &key).await?;
     let (bell, listener) = bell(&config).await?;
+    if config.nats.is_none() {
+        tokio::spawn(ring_for_others(store.clone(), bell.clone()));
+    }
     let runtime = Runtime::with_compiler(Limits::default(), compiling(&config, &data, &settings)?)
         .context("set up the plugin sandbox")?;
     let mut controller_config = threeport_controller::Config::new(owner()?);
@@ -162,6 +165,15 @@ async fn bell(config: &config::Server) -> Result<(Arc<dyn Bell>, Box<dyn Listene
                 .with_context(|| format!("connect to NATS at {url}"))?;
             Ok((Arc::new(bell), Box::new(listener)))
         }
+    }
+}
+
+/// Without NATS, what other hosts make due is heard of through the database.
+async fn ring_for_others(store: Store, bell: Arc<dyn Bell>) {
+    let mut due = store.due_elsewhere();
+    while due.changed().await.is_ok() {
+        // Whatever it is: a ring says no more than to look.
+        bell.ring(Wake { uid: String::new() });
     }
 }
 

@@ -11,6 +11,7 @@ mod go;
 mod hostile;
 mod house;
 mod path;
+mod postgres;
 mod refusals;
 mod seeing;
 mod startup;

@@ -8,14 +8,20 @@ use threeport_tests::{Cluster, Kubectl, Server, eventually};
 
 /// A server with the two plugins and a Cluster `local` that adopts the tests' cluster, in a namespace of the test's own on both sides.
 pub(crate) async fn adopted(namespace: &str) -> Result<(Server, Kubectl, Cluster)> {
-    let cluster = Cluster::with_namespace(namespace)?;
     let server = Server::start().await?;
+    let (kubectl, cluster) = adopted_by(&server, namespace)?;
+    Ok((server, kubectl, cluster))
+}
+
+/// [`adopted`], by a server that runs.
+pub(crate) fn adopted_by(server: &Server, namespace: &str) -> Result<(Kubectl, Cluster)> {
+    let cluster = Cluster::with_namespace(namespace)?;
     server.push(&["cluster", "workload"])?;
     let kubectl = server.kubectl()?;
     kubectl.run(&["create", "namespace", namespace])?;
     adopt(&kubectl, namespace, &cluster.kubeconfig)?;
     kubectl.run(&["wait", "-n", namespace, "--for=condition=Ready", "--timeout=30s", "cluster/local"])?;
-    Ok((server, kubectl, cluster))
+    Ok((kubectl, cluster))
 }
 
 /// Applies the kubeconfig Secret and the Cluster.

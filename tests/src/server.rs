@@ -96,6 +96,11 @@ impl Server {
         Ok(())
     }
 
+    /// An environment variable for the next start.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// kill -9, and waits until the process is gone.
     ///
     /// # Errors

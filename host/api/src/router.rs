@@ -129,6 +129,10 @@ async fn route(app: &Arc<App>, request: Request, meter: &mut Meter, trail: &mut 
     let segments = segments(path);
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let query = Query::of(&parts.method, parts.uri.query());
+    if path != "/metrics" {
+        // Whoever comes from another host must find here what that one acknowledged.
+        app.store.fresh().await?;
+    }
     let identity = app.auth.identify(&app.store, &parts.headers).await?;
     tracing::Span::current().record("user", identity.user.name.as_str());
     if let Some(trail) = trail {

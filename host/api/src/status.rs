@@ -257,6 +257,13 @@ impl From<StoreError> for ApiError {
                 "InsufficientStorage",
                 format!("nothing was written: {full}"),
             ),
+            away @ StoreError::Away(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", away.to_string()).again_after(1)
+            }
+            // As Kubernetes says it of a write whose end it did not see.
+            undecided @ StoreError::Undecided(_) => {
+                Self::new(StatusCode::GATEWAY_TIMEOUT, "Timeout", undecided.to_string())
+            }
             too_deep @ StoreError::TooDeep(_) => Self::bad_request(too_deep.to_string()),
             other => {
                 tracing::error!(error = %other, "the store failed");

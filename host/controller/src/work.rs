@@ -136,7 +136,9 @@ async fn complete(
         match host.store.complete(claim, completion.clone()).await {
             Ok(completed) => return Some((completed, whole)),
             Err(Error::LeaseLost { .. }) => return None,
-            Err(why @ (Error::Database(_) | Error::Full(_))) if lease.check().is_ok() => {
+            Err(why @ (Error::Database(_) | Error::Full(_) | Error::Away(_) | Error::Undecided(_)))
+                if lease.check().is_ok() =>
+            {
                 tracing::warn!(object = %claim.object.key, "cannot complete: {why}; trying again");
                 tokio::time::sleep(RETRY).await;
             }

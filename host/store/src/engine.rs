@@ -18,6 +18,8 @@ pub(crate) struct Engine {
     pub(crate) memory: Memory,
     pub(crate) crypt: Crypt,
     pub(crate) reader: Reader,
+    /// What others acknowledged before is seen after this; None: there are no others.
+    pub(crate) gate: Option<postgres::Gate>,
 }
 
 /// Connections for what is read beside the writer.

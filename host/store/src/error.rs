@@ -84,6 +84,9 @@ pub enum Error {
     /// The connection was lost in the middle of a commit, and it could not be found out whether it happened: read before you repeat it.
     #[error("it is not known whether this was written, read it again before you repeat it: {0}")]
     Undecided(String),
+    /// The database cannot be reached now. Nothing was written, and the same may succeed in a moment.
+    #[error("the database cannot be reached, and nothing was written: {0}")]
+    Away(String),
     /// The database refused or is not reachable. Nothing was written.
     #[error("database: {0}")]
     Database(String),

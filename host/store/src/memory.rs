@@ -17,6 +17,8 @@ pub(crate) struct Memory {
     version: watch::Sender<u64>,
     /// Told when there is something new for the collector to look at.
     suspected: watch::Sender<()>,
+    /// Told when another host has made work due.
+    due: watch::Sender<()>,
     commits: AtomicU64,
     closed: AtomicBool,
     /// How far the database's clock is ahead of ours, in microseconds.
@@ -28,6 +30,7 @@ impl Memory {
         Self {
             version: watch::Sender::new(state.version),
             suspected: watch::Sender::new(()),
+            due: watch::Sender::new(()),
             state: RwLock::new(state),
             queue: Mutex::new(queue),
             commits: AtomicU64::new(0),
@@ -54,6 +57,10 @@ impl Memory {
 
     pub(crate) fn suspected(&self) -> watch::Receiver<()> {
         self.suspected.subscribe()
+    }
+
+    pub(crate) fn due(&self) -> watch::Receiver<()> {
+        self.due.subscribe()
     }
 
     /// Microseconds since 1970, on the clock that leases are measured with.
@@ -140,6 +147,8 @@ impl Memory {
 
     /// Takes over what other hosts did.
     pub(crate) fn follow(&self, mut layer: Layer, work: Vec<(i64, Work)>, compacted: u64, reasons: u64) {
+        let now = self.now();
+        let due = work.iter().any(|(_, work)| work.owner.is_none() && work.due_at.is_some_and(|due_at| due_at <= now));
         {
             let mut queue = self.queue();
             layer.removed.iter().for_each(|id| queue.remove(*id));
@@ -150,6 +159,10 @@ impl Memory {
         self.publish(layer);
         let mut state = self.write();
         state.reasons = state.reasons.max(reasons);
+        drop(state);
+        if due {
+            self.due.send_replace(());
+        }
     }
 
     /// Puts all that was read anew in the place of what was known.
@@ -158,6 +171,7 @@ impl Memory {
         *self.write() = state;
         *self.queue() = queue;
         self.tell(version, true);
+        self.due.send_replace(());
     }
 
     fn tell(&self, version: u64, suspected: bool) {

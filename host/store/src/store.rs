@@ -75,13 +75,37 @@ impl Store {
         Ok(state.key_of(uid).and_then(|key| state.get(key)).map(|entry| entry.object.clone()))
     }
 
+    /// Waits until reads here see everything that any host has acknowledged before this was called. Reads are of memory, which follows other hosts a
+    /// moment later; what one host reads of its own writes needs no waiting, nor does anything on SQLite.
+    ///
+    /// # Errors
+    /// [`Error::Away`] when the database does not answer.
+    pub async fn fresh(&self) -> Result<(), Error> {
+        match &self.engine.gate {
+            Some(gate) => gate.pass().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits for a position that this host may not have seen yet.
+    async fn reach(&self, version: Option<u64>) -> Result<(), Error> {
+        if version.is_some_and(|version| version > self.version()) { self.fresh().await } else { Ok(()) }
+    }
+
+    /// Says when another host has made work due.
+    pub fn due_elsewhere(&self) -> tokio::sync::watch::Receiver<()> {
+        self.engine.memory.due()
+    }
+
     /// A page of a collection, of now or of a snapshot that the log still reaches.
     pub async fn list(&self, query: ListQuery) -> Result<List, Error> {
+        self.reach(query.at).await?;
         self.engine.list(&query).await
     }
 
     /// The changes after a resourceVersion, or from now on. [`Error::Gone`] when the log does not reach it.
     pub async fn watch(&self, scope: Scope, since: Option<u64>) -> Result<Watch, Error> {
+        self.reach(since).await?;
         Watch::new(&self.engine, scope, since)
     }
 

@@ -75,7 +75,7 @@ async fn run(store: &Store, collections: &[Resource], follower: &mut impl Follow
 
 /// Whether an error is the store's and not the object's: the same succeeds later.
 pub(super) fn passes(error: &Error) -> bool {
-    matches!(error, Error::Full(_) | Error::Database(_))
+    matches!(error, Error::Full(_) | Error::Database(_) | Error::Away(_) | Error::Undecided(_))
 }
 
 /// A new object of a kind without generations, as the server itself writes it.

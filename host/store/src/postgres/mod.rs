@@ -4,6 +4,8 @@
 pub(crate) mod blobs;
 pub(crate) mod claims;
 mod connect;
+mod gate;
+pub(crate) mod import;
 mod journal;
 mod listen;
 mod load;
@@ -15,9 +17,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connect::{Address, failed};
+pub(crate) use gate::Gate;
 use sqlx::PgConnection;
 use sqlx::postgres::PgPoolOptions;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use writer::Writer;
 
 use crate::config::Config;
@@ -47,11 +50,14 @@ pub(crate) async fn open(config: Config, url: &str) -> Result<(Arc<Engine>, mpsc
     let readers = PgPoolOptions::new().max_connections(6).min_connections(1).acquire_timeout(Duration::from_secs(10));
     let readers = readers.after_connect(|conn, _| Box::pin(async move { connect::prepare(conn).await }));
     let readers = readers.connect_with(address.options.clone()).await.map_err(|error| address.named(&error))?;
-    let engine = Arc::new(Engine { memory: Memory::new(state, queue), crypt, reader: Reader::Postgres(readers) });
     let (sender, requests) = mpsc::channel(WAITING);
     let (name, news) = (uuid::Uuid::new_v4().simple().to_string(), Arc::new(Notify::new()));
+    let (reached, follows) = watch::channel(head.seq);
+    let gate = Some(Gate::start(readers.clone(), follows, news.clone()));
+    let engine = Arc::new(Engine { memory: Memory::new(state, queue), crypt, reader: Reader::Postgres(readers), gate });
+    engine.memory.set_clock(head.now);
     let listening = listen::listen(address.clone(), name.clone(), news.clone());
-    let writer = Writer::new(engine.clone(), address, conn, requests, &config, head, name);
+    let writer = Writer::new(engine.clone(), address, conn, requests, &config, name, reached);
     tokio::spawn(writer.run(news, listening));
     Ok((engine, sender))
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, PgConnection};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::connect::{self, Address, failed, passes};
@@ -54,7 +54,7 @@ pub(super) struct Writer {
     /// Who this process is, in the journal.
     name: String,
     /// Memory is as of this group.
-    seq: i64,
+    reached: watch::Sender<i64>,
     /// The work items in memory are not those of that group: read them before anything else.
     stale: bool,
     /// Who claimed anything through this process.
@@ -100,10 +100,9 @@ impl Writer {
         conn: PgConnection,
         requests: mpsc::Receiver<Asked>,
         config: &Config,
-        head: Head,
         name: String,
+        reached: watch::Sender<i64>,
     ) -> Self {
-        engine.memory.set_clock(head.now);
         Self {
             engine,
             address,
@@ -116,7 +115,7 @@ impl Writer {
             encrypted: config.encrypted.iter().cloned().collect(),
             keep_changes: config.keep_changes,
             name,
-            seq: head.seq,
+            reached,
             stale: false,
             owners: HashSet::new(),
             away: false,
@@ -152,6 +151,14 @@ impl Writer {
         }
         self.engine.memory.close();
         self.closing.into_iter().for_each(|asked| asked.answer(Outcome::Done(Ok(()))));
+    }
+
+    fn seq(&self) -> i64 {
+        *self.reached.borrow()
+    }
+
+    fn reach(&self, seq: i64) {
+        self.reached.send_if_modified(|reached| std::mem::replace(reached, seq) != seq);
     }
 
     /// Everybody who waits by now.
@@ -217,7 +224,7 @@ impl Writer {
             self.group.drain(..).for_each(|(_, asked)| asked.refuse(&undecided));
         }
         while let Some((_, asked)) = self.waiting.pop_front_if(|(since, _)| since.elapsed() > WAIT) {
-            asked.refuse(why);
+            asked.refuse(&Error::Away(why.to_string()));
         }
     }
 
@@ -303,8 +310,8 @@ impl Writer {
         head.understood()?;
         let engine = &self.engine;
         engine.memory.set_clock(head.now);
-        match follow(conn, &engine.memory, &engine.crypt, self.seq, head).await? {
-            Followed::Upto(seq) => self.seq = seq,
+        match follow(conn, &engine.memory, &engine.crypt, self.seq(), head).await? {
+            Followed::Upto(seq) => self.reach(seq),
             Followed::Lost => {
                 if locked {
                     sqlx::raw_sql("rollback").execute(&mut *conn).await?;
@@ -312,7 +319,8 @@ impl Writer {
                 tracing::info!("too much has happened since: reading everything again");
                 let (state, queue, head) = load::everything(conn, &engine.crypt).await?;
                 engine.memory.replace(state, queue);
-                (self.seq, self.stale) = (head.seq, false);
+                self.stale = false;
+                self.reach(head.seq);
                 return Ok(false);
             }
         }
@@ -391,7 +399,8 @@ impl Writer {
     fn committed(&mut self, seq: i64, layer: Layer, outcomes: Vec<Outcome>) {
         self.engine.memory.count_commit();
         self.engine.memory.publish(layer);
-        (self.seq, self.stale) = (seq, false);
+        self.stale = false;
+        self.reach(seq);
         self.answer(outcomes);
     }
 

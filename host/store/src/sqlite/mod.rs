@@ -3,6 +3,7 @@
 pub(crate) mod blobs;
 mod checkpoint;
 pub(crate) mod claims;
+pub(crate) mod export;
 mod load;
 pub(crate) mod log;
 mod rows;
@@ -46,8 +47,27 @@ const RESTORE: &str = "the file is damaged: keep a copy of it, and restore it fr
 /// Waiting requests; more wait at the door.
 const WAITING: usize = 4096;
 
-/// Opens or makes the database and takes it for this process.
-pub(crate) async fn open(config: Config, path: &Path) -> Result<(Arc<Engine>, mpsc::Sender<Asked>), Error> {
+/// A database that is this process's own.
+struct Place {
+    lock: File,
+    options: SqliteConnectOptions,
+    conn: SqliteConnection,
+}
+
+/// An error with the file's name, and what to do when it is damaged.
+fn named(path: &Path, error: Error) -> Error {
+    match error {
+        Error::Database(why) => damaged(path, why),
+        Error::Corrupt(what, why) => {
+            Error::Corrupt(format!("{} ({what})", path.display()), format!("{why}; {RESTORE}"))
+        }
+        other => other,
+    }
+}
+
+/// Opens or makes the database, checks it, and brings it to this version.
+async fn enter(path: &Path) -> Result<Place, Error> {
+    let named = |error: Error| named(path, error);
     let lock = lock(path)?;
     let options = SqliteConnectOptions::new()
         .filename(path)
@@ -60,13 +80,6 @@ pub(crate) async fn open(config: Config, path: &Path) -> Result<(Arc<Engine>, mp
         // What is read stands in memory already; pages are cached by the system as well.
         .pragma("cache_size", "-4000")
         .disable_statement_logging();
-    let named = |error: Error| match error {
-        Error::Database(why) => damaged(path, why),
-        Error::Corrupt(what, why) => {
-            Error::Corrupt(format!("{} ({what})", path.display()), format!("{why}; {RESTORE}"))
-        }
-        other => other,
-    };
     let mut conn = options.connect().await.map_err(failed).map_err(named)?;
     let found: Vec<String> =
         sqlx::query_scalar("pragma quick_check(3)").fetch_all(&mut conn).await.map_err(failed).map_err(named)?;
@@ -75,6 +88,13 @@ pub(crate) async fn open(config: Config, path: &Path) -> Result<(Arc<Engine>, mp
     }
     let migrated = sqlx::migrate!("./migrations/sqlite").run(&mut conn).await;
     migrated.map_err(|error| named(Error::Database(format!("migrating {}: {error}", path.display()))))?;
+    Ok(Place { lock, options, conn })
+}
+
+/// Opens or makes the database and takes it for this process.
+pub(crate) async fn open(config: Config, path: &Path) -> Result<(Arc<Engine>, mpsc::Sender<Asked>), Error> {
+    let named = |error: Error| named(path, error);
+    let Place { lock, options, mut conn } = enter(path).await?;
     let crypt = Crypt::new(&config.key);
     own_key(&mut conn, &crypt, path).await?;
     let (state, next_id) = load::state(&mut conn, &crypt).await.map_err(named)?;
@@ -84,7 +104,8 @@ pub(crate) async fn open(config: Config, path: &Path) -> Result<(Arc<Engine>, mp
     let beside = options.connect().await.map_err(failed).map_err(named)?;
     let readers = SqlitePoolOptions::new().max_connections(4).min_connections(1).test_before_acquire(false);
     let readers = readers.connect_with(options.read_only(true).create_if_missing(false)).await.map_err(failed)?;
-    let engine = Arc::new(Engine { memory: Memory::new(state, queue), crypt, reader: Reader::Sqlite(readers) });
+    let engine =
+        Arc::new(Engine { memory: Memory::new(state, queue), crypt, reader: Reader::Sqlite(readers), gate: None });
     let (sender, requests) = mpsc::channel(WAITING);
     let writer = Writer {
         checkpoints: Checkpoints::start(beside, engine.memory.versions()),

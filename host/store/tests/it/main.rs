@@ -1,6 +1,7 @@
 //! The store through its public interface, on real files and on a real server: each test once for each engine.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod copy;
 mod engines;
 mod files;
 mod hosts;
@@ -8,9 +9,9 @@ mod hosts;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engines::{Kind, Temp};
+use engines::{Kind, Temp, server};
 use serde_json::{Value, json};
-use threeport_store::{Class, Config, Edge, Key, Key32, Object, Op, Precondition, Resource, Scope, Store};
+use threeport_store::{Class, Config, Database, Edge, Key, Key32, Object, Op, Precondition, Resource, Scope, Store};
 
 macro_rules! suite {
     ($engine:ident, $kind:expr) => {
