@@ -29,9 +29,24 @@ pub(crate) struct Server {
     /// Who the tokens of ServiceAccounts say that they are from (a URL); tokens of another issuer are not accepted
     #[arg(long, env = "THREEPORT_SERVICE_ACCOUNT_ISSUER", value_name = "URL", default_value = threeport_api::ISSUER)]
     pub service_account_issuer: String,
-    /// Ring reconcilers through this NATS server (nats://host:port) instead of in process
-    #[arg(long, env = "THREEPORT_NATS")]
+    /// Ring reconcilers on all hosts through this NATS server with JetStream (nats://HOST:PORT or tls://HOST:PORT, several with commas between), instead of in process. With user:password@ or token@ before HOST, better given in the environment
+    #[arg(long, env = "THREEPORT_NATS", value_name = "URL", hide_env_values = true)]
     pub nats: Option<String>,
+    /// Certificates of the authority that signed the NATS server's, when this system does not know it
+    #[arg(long, env = "THREEPORT_NATS_CA", value_name = "FILE")]
+    pub nats_ca: Option<PathBuf>,
+    /// Credentials for NATS: a user's JWT and seed, as `nsc` writes them. Read again at each attempt to connect
+    #[arg(long, env = "THREEPORT_NATS_CREDS", value_name = "FILE")]
+    pub nats_creds: Option<PathBuf>,
+    /// Credentials for NATS: the seed of a user's nkey. Read again at each attempt to connect
+    #[arg(long, env = "THREEPORT_NATS_NKEY", value_name = "FILE")]
+    pub nats_nkey: Option<PathBuf>,
+    /// First word of all NATS subjects and of the names of stream and consumer: control planes that share a NATS account need different ones
+    #[arg(long, env = "THREEPORT_NATS_PREFIX", value_name = "WORD", default_value = "threeport")]
+    pub nats_prefix: String,
+    /// Copies of the NATS stream, in a cluster of NATS servers; the same for all hosts
+    #[arg(long, env = "THREEPORT_NATS_REPLICAS", value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
+    pub nats_replicas: u8,
     /// Reconciles that may run at a time
     #[arg(long, env = "THREEPORT_SLOTS", default_value_t = 24)]
     pub slots: usize,

@@ -37,6 +37,7 @@ pub(crate) fn install() -> Result<PrometheusHandle> {
     threeport_api::describe_meters();
     threeport_collector::describe_meters();
     threeport_controller::describe_meters();
+    threeport_scheduler::describe_meters();
     threeport_store::describe_meters();
     threeport_wasm::describe_meters();
     describe_gauge!("threeport_queue_depth", "Work items that are due and held by nobody, by class");

@@ -8,13 +8,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use threeport_collector::{BuiltIn, Collector};
 use threeport_controller::Controller;
-use threeport_scheduler::{Bell, Listener, Wake, jetstream, local};
 use threeport_store::{Key32, Store};
 use threeport_wasm::{CompileLimits, Compiling, Limits, Runtime, Worker};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::{config, insight, metrics, schemas, state, telemetry};
+use crate::{bell, config, insight, metrics, schemas, state, telemetry};
 
 /// Runs the server until SIGTERM or SIGINT.
 ///
@@ -31,10 +30,7 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
     let meters = if config.no_metrics { None } else { Some(metrics::install()?) };
     let key = encryption_key(&settings)?;
     let store = open_store(&config, &settings, &key).await?;
-    let (bell, listener) = bell(&config).await?;
-    if config.nats.is_none() {
-        tokio::spawn(ring_for_others(store.clone(), bell.clone()));
-    }
+    let (bell, listener) = bell::of(&config, &store).await?;
     let runtime = Runtime::with_compiler(Limits::default(), compiling(&config, &data, &settings)?)
         .context("set up the plugin sandbox")?;
     let mut controller_config = threeport_controller::Config::new(owner()?);
@@ -151,30 +147,6 @@ fn compiling(config: &config::Server, data: &Path, settings: &Path) -> Result<Co
             ..CompileLimits::default()
         },
     })
-}
-
-async fn bell(config: &config::Server) -> Result<(Arc<dyn Bell>, Box<dyn Listener>)> {
-    match &config.nats {
-        None => {
-            let (bell, listener) = local::bell();
-            Ok((Arc::new(bell), Box::new(listener)))
-        }
-        Some(url) => {
-            let (bell, listener) = jetstream::connect(jetstream::Config::new(url.clone()))
-                .await
-                .with_context(|| format!("connect to NATS at {url}"))?;
-            Ok((Arc::new(bell), Box::new(listener)))
-        }
-    }
-}
-
-/// Without NATS, what other hosts make due is heard of through the database.
-async fn ring_for_others(store: Store, bell: Arc<dyn Bell>) {
-    let mut due = store.due_elsewhere();
-    while due.changed().await.is_ok() {
-        // Whatever it is: a ring says no more than to look.
-        bell.ring(Wake { uid: String::new() });
-    }
 }
 
 /// A name that no other process has or will have: claims are made with it.

@@ -33,7 +33,7 @@ pub(crate) struct Telemetry {
 
 /// Starts logging and tracing; within a tokio runtime, with the TLS provider installed.
 ///
-/// `RUST_LOG` chooses what is logged, `info` by default, without kube's own line for every request that a target refuses: those end as conditions; and
+/// `RUST_LOG` chooses what is logged, `info` by default, without kube's own line for every request that a target refuses: those end as conditions; without the NATS client's, whose troubles the bell tells; and
 /// without the audit, a line for every write.
 ///
 /// Spans go to `OTEL_EXPORTER_OTLP_ENDPOINT`; without one they are not recorded, and there are trace ids still, for the logs of runs.
@@ -42,7 +42,7 @@ pub(crate) struct Telemetry {
 /// When a setting cannot be used; the message names its variable.
 pub(crate) fn init() -> Result<Telemetry> {
     let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,audit=off,opentelemetry=warn"));
+        .unwrap_or_else(|_| EnvFilter::new("info,kube_client=off,async_nats=off,audit=off,opentelemetry=warn"));
     let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let logs = if std::io::stderr().is_terminal() { logs.boxed() } else { logs.json().flatten_event(true).boxed() };
     let registry = Registry::default().with(logs.with_filter(filter));

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures::StreamExt as _;
 use threeport_scheduler::{Bell, Wake};
-use threeport_store::Store;
+use threeport_store::{Class, Store};
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
@@ -58,10 +58,10 @@ impl App {
         Self { store, registry, bell, address, auth, blob_limit, metrics, insight, stopped }
     }
 
-    /// Rings for an object that is due.
-    pub(crate) fn ring(&self, uid: &str) {
+    /// Rings for an object that is due, in this class.
+    pub(crate) fn ring(&self, uid: &str, class: Class) {
         let _span = tracing::debug_span!("ring", uid).entered();
-        self.bell.ring(Wake { uid: uid.to_owned() });
+        self.bell.ring(Wake::new(uid, class.name()));
     }
 }
 

@@ -34,25 +34,27 @@ pub(crate) fn delete(object: &Object, propagation: Option<Propagation>, but: Vec
 impl Collector {
     /// Writes, and rings for whom it concerns.
     pub(crate) async fn write(&self, ops: Vec<Op>) -> Result<(), Error> {
-        let mut rung: Vec<Arc<str>> = Vec::new();
+        let mut rung: Vec<(Arc<str>, Class)> = Vec::new();
         for op in &ops {
             match op {
-                Op::Put { body, wake: Some(_), .. } => rung.extend(body["metadata"]["uid"].as_str().map(Arc::from)),
+                Op::Put { body, wake: Some(class), .. } => {
+                    rung.extend(body["metadata"]["uid"].as_str().map(|uid| (Arc::from(uid), *class)));
+                }
                 Op::Remove { key, .. } => {
                     // Whoever refers to it is due when it is gone, and what goes and waited for that.
                     for (user, _) in self.store.dependants(key).await? {
-                        rung.extend(self.store.get(&user).await?.map(|user| user.uid));
+                        rung.extend(self.store.get(&user).await?.map(|user| (user.uid, Class::Dependency)));
                     }
                     for edge in self.store.references(key).await? {
                         let needed = self.store.get(&edge.to).await?.filter(lifecycle::is_going);
-                        rung.extend(needed.map(|needed| needed.uid));
+                        rung.extend(needed.map(|needed| (needed.uid, Class::Dependency)));
                     }
                 }
                 Op::Put { .. } | Op::Check(_) => {}
             }
         }
         self.store.write(ops).await?;
-        rung.iter().for_each(|uid| self.bell.ring(Wake { uid: uid.to_string() }));
+        rung.iter().for_each(|(uid, class)| self.bell.ring(Wake::new(&**uid, class.name())));
         Ok(())
     }
 

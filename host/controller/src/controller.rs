@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use threeport_kube::Watches;
-use threeport_scheduler::{Bell, Listener, Wake};
+use threeport_scheduler::{Bell, Listener};
 use threeport_store::{Claim, Class, Key, Shares, Store, TraceContext};
 use threeport_wasm::Runtime;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{Instrument, field};
 
@@ -22,6 +22,7 @@ use crate::lease::Lease;
 use crate::look::{self, Placed};
 use crate::meters::{self, Outcome};
 use crate::redact::Redactor;
+use crate::rung::Rung;
 use crate::serving::Serving;
 use crate::stats::{Counters, Stats, add};
 use crate::targets::Targets;
@@ -134,9 +135,10 @@ impl Controller {
             // What is not loaded now is loaded by the runs of the Plugin objects.
             tracing::error!("the plugins that served last cannot be loaded: {error}");
         }
-        let heard = Arc::new(Notify::new());
+        let is_full = watch::Sender::new(false);
+        let (mut rung, listening) = Rung::new(listener, is_full.subscribe());
         let helpers = [
-            tokio::spawn(listen(listener, heard.clone())),
+            tokio::spawn(listening),
             tokio::spawn(gather(host.clone(), drifts)),
             tokio::spawn(renew(host.clone(), running.clone())),
             tokio::spawn(events::forget(host.store.clone())),
@@ -144,7 +146,9 @@ impl Controller {
         ];
         let mut runs = JoinSet::new();
         while !*shutdown.borrow() {
-            let (full, held_back) = claim(&host, &running, &mut runs).await;
+            rung.gather();
+            let (full, held_back) = claim(&host, &running, &mut runs, &mut rung).await;
+            is_full.send_if_modified(|was| std::mem::replace(was, full) != full);
             // What is due and held back is no reason to look again at once: a run that ends is, and so is what comes.
             let least = if held_back { HELD_BACK } else { Duration::from_millis(1) };
             let next = host.store.next_due().unwrap_or(Duration::MAX).max(least);
@@ -155,7 +159,7 @@ impl Controller {
                         break;
                     }
                 }
-                () = heard.notified(), if !full => {}
+                () = rung.wait(), if !full => {}
                 // With all slots taken, only a run that ends makes room.
                 () = tokio::time::sleep(sweep), if !full => {}
                 Some(_) = runs.join_next() => {}
@@ -179,7 +183,7 @@ async fn start(host: &Host) -> Result<(), threeport_store::Error> {
 }
 
 /// Takes what is due into free slots; whether none is left free, and whether something may be due that somebody's share holds back.
-async fn claim(host: &Arc<Host>, running: &Arc<Running>, runs: &mut JoinSet<()>) -> (bool, bool) {
+async fn claim(host: &Arc<Host>, running: &Arc<Running>, runs: &mut JoinSet<()>, rung: &mut Rung) -> (bool, bool) {
     loop {
         let free = host.config.slots.saturating_sub(runs.len());
         if free == 0 {
@@ -197,10 +201,12 @@ async fn claim(host: &Arc<Host>, running: &Arc<Running>, runs: &mut JoinSet<()>)
             }
         };
         if claims.is_empty() {
+            rung.nothing_due();
             return (false, held_back);
         }
         meters::claiming(began);
         for claim in claims {
+            rung.taken(&claim.object.uid);
             if let Some(trace) = claim.trace {
                 trace.past("claim", at, SystemTime::now());
             }
@@ -268,13 +274,6 @@ fn span(host: &Host, claim: &Claim) -> tracing::Span {
     span
 }
 
-async fn listen(mut listener: Box<dyn Listener>, heard: Arc<Notify>) {
-    while let Some(_rings) = listener.heard().await {
-        heard.notify_one();
-    }
-    tracing::warn!("the bell is gone: work is found by the sweep");
-}
-
 /// Makes the owners due whose watches rang.
 async fn gather(host: Arc<Host>, mut drifts: mpsc::UnboundedReceiver<Arc<str>>) {
     while let Some(first) = drifts.recv().await {
@@ -285,7 +284,7 @@ async fn gather(host: Arc<Host>, mut drifts: mpsc::UnboundedReceiver<Arc<str>>) 
         }
         let uids: Vec<Arc<str>> = uids.into_iter().collect();
         match host.store.wake(&uids, Class::Drift).await {
-            Ok(()) => uids.iter().for_each(|uid| host.bell.ring(Wake { uid: uid.to_string() })),
+            Ok(()) => host.ring(&uids, Class::Drift),
             Err(error) => tracing::warn!("objects whose watch rang are not woken: {error}; the resync finds them"),
         }
     }

@@ -50,7 +50,7 @@ impl Host {
         for batch in uids.chunks(BATCH) {
             self.store.wake(batch, Class::Resync).await?;
         }
-        self.ring(uids.iter().take(RINGS));
+        self.ring(uids.iter().take(RINGS), Class::Resync);
         Ok(uids.len())
     }
 
@@ -69,9 +69,10 @@ impl Host {
         }))
     }
 
-    pub(crate) fn ring<'a>(&self, uids: impl Iterator<Item = &'a Arc<str>>) {
+    /// Rings for objects that are due, in this class.
+    pub(crate) fn ring<'a>(&self, uids: impl IntoIterator<Item = &'a Arc<str>>, class: Class) {
         for uid in uids {
-            self.bell.ring(Wake { uid: uid.to_string() });
+            self.bell.ring(Wake::new(&**uid, class.name()));
         }
     }
 }

@@ -39,6 +39,7 @@ mod report;
 mod request;
 mod revisions;
 mod run;
+mod rung;
 mod scope;
 mod serving;
 mod stages;

@@ -4,7 +4,6 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use serde_json::Value;
-use threeport_scheduler::Wake;
 use threeport_store::definitions::{self, Found, Revision, USED};
 use threeport_store::{Claim, Class, Error, Object, Op, Precondition, Store, lifecycle};
 
@@ -171,6 +170,6 @@ async fn move_on(
         Err(Error::Conflict { .. } | Error::NotFound(_)) => pace = std::time::Duration::ZERO,
         Err(error) => return Err(error.into()),
     }
-    host.bell.ring(Wake { uid: claim.object.uid.to_string() });
+    host.ring([&claim.object.uid], Class::Dependency);
     Ok(Ok(Report::new(Vec::new(), Pace::Within(pace))))
 }

@@ -108,7 +108,7 @@ fn look_again(host: &Host, claim: &Claim, job: Job) {
         // However it ends: the run says it.
         let _done = job.await;
         match store.wake(std::slice::from_ref(&uid), Class::User).await {
-            Ok(()) => bell.ring(Wake { uid: uid.to_string() }),
+            Ok(()) => bell.ring(Wake::new(&*uid, Class::User.name())),
             Err(error) => {
                 tracing::warn!("a Plugin whose component is compiled is not woken: {error}; it looks by itself")
             }

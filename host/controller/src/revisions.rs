@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use threeport_scheduler::Wake;
 use threeport_store::definitions::{self, TRACKS};
 use threeport_store::{Claim, Class, Demand, Edge, Key, ListQuery, Object, Op, Precondition, Resource, Scope, Store};
 
@@ -85,7 +84,7 @@ pub(crate) async fn left(host: &Host, object: &Value) {
     let counted = async {
         if let Some(definition) = host.store.get(&definitions::definition_key(namespace, &wish.name)).await? {
             host.store.wake(std::slice::from_ref(&definition.uid), Class::Resync).await?;
-            host.bell.ring(Wake { uid: definition.uid.to_string() });
+            host.ring([&definition.uid], Class::Resync);
         }
         Ok::<(), threeport_store::Error>(())
     };

@@ -9,7 +9,7 @@ use futures::FutureExt;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 use threeport_scheduler::Wake;
-use threeport_store::{Claim, Completed, Completion, Error};
+use threeport_store::{Claim, Class, Completed, Completion, Error};
 
 use crate::abandon;
 use crate::events;
@@ -26,6 +26,9 @@ use crate::trouble::{Stop, Trouble};
 
 /// Wait between attempts to write a completion.
 const RETRY: Duration = Duration::from_millis(200);
+
+/// What is due sooner is found by the sweep before a ring for it would help.
+const LATER: Duration = Duration::from_secs(1);
 
 /// Runs a claim and completes it.
 pub(crate) async fn work(host: Arc<Host>, claim: Claim, lease: Arc<Lease>) {
@@ -66,6 +69,7 @@ async fn finish(
         tracing::debug!(object = %claim.object.key, "events are not merged: {error}");
     }
     let failed = completion.failed;
+    let later = later(&completion);
     let completing = Instant::now();
     let completed = complete(host, claim, lease, object, completion).await;
     meters::part(host, resource, Part::Complete, completing.elapsed());
@@ -87,9 +91,11 @@ async fn finish(
                 host.watches.replace(&claim.object.uid, Vec::new());
                 revisions::left(host, object).await;
             }
-            host.ring(completed.woken.iter());
+            host.ring(&completed.woken, Class::Dependency);
             if completed.due_again {
-                host.bell.ring(Wake { uid: claim.object.uid.to_string() });
+                host.ring([&claim.object.uid], Class::User);
+            } else if let Some((delay, class)) = later {
+                host.bell.ring_after(Wake::new(&*claim.object.uid, class.name()), delay);
             }
             if let Some(install) = install.filter(|_| whole) {
                 follow_up(host, install).await;
@@ -97,6 +103,12 @@ async fn finish(
         }
         None => lost(host, claim),
     }
+}
+
+/// When to be rung for again: what is only looked at from time to time is left to the timers of the hosts.
+fn later(completion: &Completion) -> Option<(Duration, Class)> {
+    let class = completion.next_class.unwrap_or(Class::Resync);
+    completion.next.filter(|next| class != Class::Resync && *next >= LATER).map(|next| (next, class))
 }
 
 async fn dispatch(
@@ -218,7 +230,7 @@ mod tests {
     use serde_json::json;
     use threeport_kube::Watches;
     use threeport_scheduler::local;
-    use threeport_store::{Class, Key, Key32, Op, Precondition, Resource, Store};
+    use threeport_store::{Key, Key32, Op, Precondition, Resource, Store};
     use threeport_wasm::{Limits, Runtime};
 
     use crate::config::Config;

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::pending::{Pending, Ringer};
-use crate::{Bell, Listener, Wake};
+use crate::{Bell, Listener, Ring, Wake};
+
+/// More than this many distinct objects are not worth remembering: whoever takes them finds the rest due in SQL.
+const MOST: usize = 100_000;
 
 /// A bell and who hears it.
 pub fn bell() -> (LocalBell, LocalListener) {
-    let pending = Arc::new(Pending::default());
+    let pending = Arc::new(Pending::new(MOST));
     (LocalBell(Ringer::new(pending.clone())), LocalListener(pending))
 }
 
@@ -19,7 +22,7 @@ pub struct LocalBell(Ringer);
 
 impl Bell for LocalBell {
     fn ring(&self, wake: Wake) {
-        self.0.ring(wake);
+        let _there_is_enough_to_take = self.0.ring(Ring::local(wake));
     }
 }
 
@@ -28,7 +31,7 @@ pub struct LocalListener(Arc<Pending>);
 
 #[async_trait]
 impl Listener for LocalListener {
-    async fn heard(&mut self) -> Option<Vec<Wake>> {
+    async fn heard(&mut self) -> Option<Vec<Ring>> {
         self.0.take().await
     }
 }
@@ -37,19 +40,19 @@ impl Listener for LocalListener {
 mod tests {
     use super::*;
 
-    fn wake(uid: &str) -> Wake {
-        Wake { uid: uid.to_string() }
+    async fn heard(listener: &mut LocalListener) -> Option<Vec<String>> {
+        Some(listener.heard().await?.into_iter().map(|ring| ring.wake.uid).collect())
     }
 
     #[tokio::test]
     async fn rings_for_the_same_object_are_heard_once_and_in_order() {
         let (bell, mut listener) = bell();
         for uid in ["b", "a", "b", "a", "c"] {
-            bell.ring(wake(uid));
+            bell.ring(Wake::new(uid, "user"));
         }
-        assert_eq!(listener.heard().await.unwrap(), [wake("b"), wake("a"), wake("c")]);
-        bell.ring(wake("a"));
-        assert_eq!(listener.heard().await.unwrap(), [wake("a")]);
+        assert_eq!(heard(&mut listener).await.unwrap(), ["b", "a", "c"]);
+        bell.ring(Wake::new("a", "user"));
+        assert_eq!(heard(&mut listener).await.unwrap(), ["a"]);
     }
 
     #[tokio::test]
@@ -57,13 +60,13 @@ mod tests {
         let (bell, mut listener) = bell();
         let second = bell.clone();
         let task = tokio::spawn(async move {
-            let first = listener.heard().await;
-            (first, listener.heard().await)
+            let first = heard(&mut listener).await;
+            (first, heard(&mut listener).await)
         });
         tokio::task::yield_now().await;
         drop(bell);
-        second.ring(wake("a"));
+        second.ring(Wake::new("a", "user"));
         drop(second);
-        assert_eq!(task.await.unwrap(), (Some(vec![wake("a")]), None));
+        assert_eq!(task.await.unwrap(), (Some(vec!["a".to_owned()]), None));
     }
 }

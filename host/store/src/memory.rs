@@ -2,9 +2,9 @@
 //! after COMMIT.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::layer::Layer;
 use crate::queue::{self, Queue, Work};
@@ -21,6 +21,8 @@ pub(crate) struct Memory {
     due: watch::Sender<()>,
     commits: AtomicU64,
     closed: AtomicBool,
+    /// Another host has committed something: whoever follows the others looks at once.
+    pub(crate) news: Arc<Notify>,
     /// How far the database's clock is ahead of ours, in microseconds.
     ahead: AtomicI64,
 }
@@ -35,6 +37,7 @@ impl Memory {
             queue: Mutex::new(queue),
             commits: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            news: Arc::default(),
             ahead: AtomicI64::new(0),
         }
     }

@@ -114,6 +114,19 @@ impl Store {
         self.engine.memory.read().version
     }
 
+    /// Follows [`version`](Self::version); told once more when the store closes.
+    pub fn versions(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.engine.memory.versions()
+    }
+
+    /// Another host has committed changes up to this resourceVersion: they are followed at once instead of when this host looks next. Of no use where one
+    /// host has the database for itself.
+    pub fn committed_elsewhere(&self, upto: u64) {
+        if upto > self.version() {
+            self.engine.memory.news.notify_one();
+        }
+    }
+
     /// Does all steps or none, in order; each sees those before it. One object for each step but the checks: as it is stored, or as it was removed.
     pub async fn write(&self, ops: Vec<Op>) -> Result<Vec<Object>, Error> {
         let span = tracing::debug_span!("commit", what = "write", steps = ops.len());

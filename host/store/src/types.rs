@@ -220,6 +220,18 @@ pub enum Class {
     Resync = 3,
 }
 
+impl Class {
+    /// As it stands in meters and subjects.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Dependency => "dependency",
+            Self::Drift => "drift",
+            Self::Resync => "resync",
+        }
+    }
+}
+
 /// One step of a transaction.
 #[derive(Clone, Debug)]
 pub enum Op {

@@ -146,7 +146,7 @@ pub(crate) async fn tell(app: &App, key: &Key, before: &[Edge]) {
         let Ok(Some(definition)) = app.store.get(key).await else { continue };
         // What is not woken now looks by itself, later.
         match app.store.wake(std::slice::from_ref(&definition.uid), Class::Resync).await {
-            Ok(()) => app.ring(&definition.uid),
+            Ok(()) => app.ring(&definition.uid, Class::Resync),
             Err(error) => tracing::debug!(%error, "a Definition does not count its users at once"),
         }
     }

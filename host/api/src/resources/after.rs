@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use threeport_store::{Edge, Key, Object, lifecycle};
+use threeport_store::{Class, Edge, Key, Object, lifecycle};
 
 use crate::registry::{CRD_GROUP, CRD_PLURAL, Kind};
 use crate::router::App;
@@ -10,7 +10,7 @@ use crate::router::App;
 /// Rings if the object is due, serves it if it defines a kind, and judges by it if it is a role.
 pub(super) async fn written(app: &Arc<App>, kind: &Kind, stored: &Object, woken: bool) {
     if woken {
-        app.ring(&stored.uid);
+        app.ring(&stored.uid, Class::User);
     }
     if kind.is_builtin(CRD_GROUP, CRD_PLURAL) {
         app.registry.put(stored);
@@ -34,7 +34,7 @@ pub(super) async fn left(app: &Arc<App>, before: &[Edge]) {
         if let Ok(Some(object)) = app.store.get(&edge.to).await
             && lifecycle::is_going(&object)
         {
-            app.ring(&object.uid);
+            app.ring(&object.uid, Class::Dependency);
         }
     }
 }
@@ -44,7 +44,7 @@ async fn ring_dependants(app: &Arc<App>, key: &Key) {
     let Ok(dependants) = app.store.dependants(key).await else { return };
     for (key, _) in dependants {
         if let Ok(Some(object)) = app.store.get(&key).await {
-            app.ring(&object.uid);
+            app.ring(&object.uid, Class::Dependency);
         }
     }
 }

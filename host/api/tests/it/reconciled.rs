@@ -24,7 +24,7 @@ async fn define(server: &Server) {
 
 async fn heard(server: &mut Server) -> Vec<String> {
     let wakes = tokio::time::timeout(Duration::from_secs(5), server.bell.heard()).await.expect("it rings");
-    wakes.expect("the bell is there").into_iter().map(|w| w.uid).collect()
+    wakes.expect("the bell is there").into_iter().map(|ring| ring.wake.uid).collect()
 }
 
 #[tokio::test]

@@ -159,7 +159,7 @@ impl World {
             let precondition = Precondition::Present { uid: None, resource_version: Some(old.resource_version) };
             let op = Op::Put { key: key.clone(), body, precondition, edges: None, wake: Some(Class::User) };
             match self.store.write(vec![op]).await {
-                Ok(_) => return self.bell.ring(Wake { uid: old.uid.to_string() }),
+                Ok(_) => return self.bell.ring(Wake::new(&*old.uid, "user")),
                 Err(threeport_store::Error::Conflict { .. }) => {}
                 Err(error) => panic!("{error}"),
             }
@@ -200,7 +200,7 @@ impl World {
             let wake = (plural != "secrets").then_some(Class::User);
             let op = Op::Put { key: key.clone(), body, precondition, edges: Some(edges.clone()), wake };
             match self.store.write(vec![op]).await {
-                Ok(_) => return self.bell.ring(Wake { uid }),
+                Ok(_) => return self.bell.ring(Wake::new(uid, "user")),
                 Err(threeport_store::Error::Conflict { .. }) => {}
                 Err(error) => panic!("{error}"),
             }
@@ -239,7 +239,7 @@ impl World {
                 Deletion::Already => return,
             };
             match self.store.write(vec![op]).await {
-                Ok(_) => return self.bell.ring(Wake { uid: old.uid.to_string() }),
+                Ok(_) => return self.bell.ring(Wake::new(&*old.uid, "user")),
                 Err(threeport_store::Error::Conflict { .. }) => {}
                 Err(error) => panic!("{error}"),
             }
@@ -314,7 +314,7 @@ impl World {
         let uid = self.store.get(&key(plural, Some(namespace), name)).await.unwrap().unwrap().uid;
         let (runs, version) = (self.monitor.stats().runs, self.store.version());
         self.store.wake(std::slice::from_ref(&uid), Class::Drift).await.unwrap();
-        self.bell.ring(Wake { uid: uid.to_string() });
+        self.bell.ring(Wake::new(uid.to_string(), "user"));
         let start = Instant::now();
         while self.monitor.stats().runs == runs {
             assert!(start.elapsed() < SOON, "nobody looked");

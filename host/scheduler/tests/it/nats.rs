@@ -1,6 +1,6 @@
 //! A nats-server of one test.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -28,9 +28,12 @@ fn binary() -> PathBuf {
     )
 }
 
+/// What is waited for comes within milliseconds; on a machine that has much else to do, within this.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Waits for a condition to give something.
 pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(found) = look().await {
             return found;
@@ -42,10 +45,30 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
 
 impl Nats {
     pub(crate) async fn start() -> Self {
+        Self::start_with("jetstream {}").await
+    }
+
+    /// With this as its configuration.
+    pub(crate) async fn start_with(config: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut nats = Self { url: String::new(), port: 0, directory, process: None };
+        nats.configure(config);
         nats.run("-1").await;
         nats
+    }
+
+    /// Changes its configuration; it knows with the next start or [reload](Self::reload).
+    pub(crate) fn configure(&self, config: &str) {
+        std::fs::write(self.path("nats.conf"), config).unwrap();
+    }
+
+    /// Has it read its configuration again.
+    pub(crate) fn reload(&self) {
+        self.signal("-HUP");
+    }
+
+    pub(crate) fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     /// kill -9
@@ -54,6 +77,26 @@ impl Nats {
             process.kill().unwrap();
             process.wait().unwrap();
         }
+    }
+
+    /// Forgets everything. Not while it runs.
+    pub(crate) fn wipe(&self) {
+        assert!(self.process.is_none());
+        std::fs::remove_dir_all(self.path("store")).unwrap();
+    }
+
+    /// Nothing moves any more, and connections stand.
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.process.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
     /// Starts it again where it was.
@@ -65,19 +108,21 @@ impl Nats {
     async fn run(&mut self, port: &str) {
         let directory = self.directory.path();
         let process = Command::new(binary())
-            .args(["-a", "127.0.0.1", "-p", port, "-js", "-sd"])
+            .args(["-a", "127.0.0.1", "-p", port, "-sd"])
             .arg(directory.join("store"))
+            .arg("-c")
+            .arg(directory.join("nats.conf"))
             .arg("--ports_file_dir")
             .arg(directory)
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(directory.join("nats.log")).unwrap())
             .spawn()
             .unwrap();
         let ports = directory.join(format!("nats-server_{}.ports", process.id()));
         self.process = Some(process);
         let client = until("nats-server to write its ports", async || {
             let ports: serde_json::Value = serde_json::from_slice(&std::fs::read(&ports).ok()?).ok()?;
-            Some(ports["nats"][0].as_str()?.to_string())
+            Some(ports["nats"].as_array().or(ports["tls"].as_array())?[0].as_str()?.to_string())
         })
         .await;
         self.port = client.rsplit_once(':').unwrap().1.parse().unwrap();

@@ -20,7 +20,7 @@ use connect::{Address, failed};
 pub(crate) use gate::Gate;
 use sqlx::PgConnection;
 use sqlx::postgres::PgPoolOptions;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use writer::Writer;
 
 use crate::config::Config;
@@ -51,11 +51,12 @@ pub(crate) async fn open(config: Config, url: &str) -> Result<(Arc<Engine>, mpsc
     let readers = readers.after_connect(|conn, _| Box::pin(async move { connect::prepare(conn).await }));
     let readers = readers.connect_with(address.options.clone()).await.map_err(|error| address.named(&error))?;
     let (sender, requests) = mpsc::channel(WAITING);
-    let (name, news) = (uuid::Uuid::new_v4().simple().to_string(), Arc::new(Notify::new()));
+    let memory = Memory::new(state, queue);
+    memory.set_clock(head.now);
+    let (name, news) = (uuid::Uuid::new_v4().simple().to_string(), memory.news.clone());
     let (reached, follows) = watch::channel(head.seq);
     let gate = Some(Gate::start(readers.clone(), follows, news.clone()));
-    let engine = Arc::new(Engine { memory: Memory::new(state, queue), crypt, reader: Reader::Postgres(readers), gate });
-    engine.memory.set_clock(head.now);
+    let engine = Arc::new(Engine { memory, crypt, reader: Reader::Postgres(readers), gate });
     let listening = listen::listen(address.clone(), name.clone(), news.clone());
     let writer = Writer::new(engine.clone(), address, conn, requests, &config, name, reached);
     tokio::spawn(writer.run(news, listening));
