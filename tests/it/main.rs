@@ -10,6 +10,7 @@ mod disk;
 mod go;
 mod hostile;
 mod house;
+mod nats;
 mod path;
 mod postgres;
 mod refusals;

@@ -5,6 +5,7 @@
 mod cluster;
 mod collector;
 mod kubectl;
+mod nats;
 mod proxy;
 mod samples;
 mod server;
@@ -17,6 +18,7 @@ use anyhow::{Context, Result};
 pub use cluster::Cluster;
 pub use collector::{Collector, Span};
 pub use kubectl::Kubectl;
+pub use nats::Nats;
 pub use proxy::Proxy;
 pub use samples::Samples;
 pub use server::Server;

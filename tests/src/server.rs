@@ -82,7 +82,7 @@ impl Server {
             .arg(self.path("data"))
             .arg("--config-dir")
             .arg(self.path("config"))
-            .env("RUST_LOG", "info,threeport_controller=debug")
+            .env("RUST_LOG", "info,async_nats=off,threeport_controller=debug")
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.process =
             Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().context("start the server")?);
