@@ -114,8 +114,7 @@ fn the_host_names_no_kind_of_a_plugin() {
         let text = fs::read_to_string(file).expect("read a source file");
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         for kind in ["Cluster", "Ingress", "Issuer", "Certificate", "RpcNode", "Workload", "Stack"] {
-            // The scope of kinds without a namespace is called as one of the kinds is.
-            let names = |line: &str| line.contains(&format!("\"{kind}\"")) && !line.contains("\"scope\"");
+            let names = |line: &str| line.contains(&format!("\"{kind}\""));
             if code.lines().any(|line| !line.trim_start().starts_with("//") && names(line)) {
                 named.push(format!("{}: {kind}", file.display()));
             }

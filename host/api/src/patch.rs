@@ -50,14 +50,14 @@ impl Patch {
             }
             "application/merge-patch+json" => Ok(Self::Merge(object(body)?)),
             "application/strategic-merge-patch+json" if kind.builtin => Ok(Self::Strategic(object(body)?)),
-            "application/strategic-merge-patch+json" => Err(ApiError::unsupported_media_type(
-                "strategic merge patches are for built-in kinds: the body of the request was in an unknown format - accepted media types \
-                 include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
-            )),
-            other => Err(ApiError::unsupported_media_type(format!(
-                "the body of the request was in an unknown format ({other}) - accepted media types include: \
-                 application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"
-            ))),
+            // Strategic merge patches are for built-in kinds.
+            _ => {
+                let strategic = if kind.builtin { "application/strategic-merge-patch+json, " } else { "" };
+                Err(ApiError::unsupported_media_type(format!(
+                    "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, \
+                     application/merge-patch+json, {strategic}application/apply-patch+yaml"
+                )))
+            }
         }
     }
 
@@ -89,7 +89,9 @@ impl Patch {
 fn operations(target: &mut Value, patch: &[json_patch::PatchOperation]) -> ApiResult<()> {
     let rejected = |what: &dyn std::fmt::Display| {
         let message = format!("the server rejected our request due to an error in our request: {what}");
-        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message)
+        let mut error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
+        error.details = Some(Box::new(Value::Object(Map::new())));
+        error
     };
     let mut copied = 0;
     for (index, operation) in patch.iter().enumerate() {

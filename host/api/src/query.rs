@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 
-use crate::schema::{ErrorKind, FieldError};
+use crate::schema::FieldError;
 use crate::status::{ApiError, ApiResult};
 
 /// The query parameters of a request. Parameters that are not known are ignored, as in Kubernetes.
@@ -72,19 +72,6 @@ impl Query {
                 })
             })
             .transpose()
-    }
-
-    /// `dryRun=All`.
-    pub(crate) fn dry_run(&self) -> ApiResult<bool> {
-        match self.get("dryRun") {
-            None => Ok(false),
-            Some("All") => Ok(true),
-            Some(other) => {
-                let detail = "supported values: \"All\"";
-                let given = Some(vec![other].into());
-                Err(self.invalid(&[FieldError::new(ErrorKind::NotSupported, "dryRun", given, detail)]))
-            }
-        }
     }
 }
 

@@ -246,7 +246,7 @@ async fn subordinate(app: &Arc<App>, method: &Method, call: Call, name: &str) ->
     let at = (call.namespace.as_deref(), call.name.as_deref());
     match (at, name, method) {
         ((Some(namespace), Some(account)), "token", &Method::POST) => {
-            let dry_run = call.query.dry_run()?;
+            let dry_run = resources::is_dry_run(&call.query, &call.headers)?;
             auth::request_token(app, namespace, account, &call.headers, &call.body, dry_run).await
         }
         ((None, Some(_)), "finalize", &Method::PUT) => resources::finalize(app, call).await,

@@ -78,17 +78,24 @@ fn cell(column: &Column, object: &Value, now: Timestamp) -> Value {
         let text = |key: &str| r[key].as_str().unwrap_or_default();
         format!("{}/{}", case(text("kind")), text("name")).into()
     };
+    let age = |time: Option<&Value>| -> Value {
+        let age = time.and_then(Value::as_str).and_then(|time| clock::age(time, now));
+        age.unwrap_or_else(|| "<unknown>".into()).into()
+    };
     let value = match &column.path {
         ColumnPath::Json(path) => first(path),
         ColumnPath::First(paths) => paths.iter().find_map(first),
-        ColumnPath::Count(paths) => Some(paths.iter().map(|p| p.find(object).len()).sum::<usize>().into()),
+        // A number and a time, whatever the column is said to hold, as Kubernetes prints them.
+        ColumnPath::Count(paths) => return paths.iter().map(|p| p.find(object).len()).sum::<usize>().into(),
+        ColumnPath::Age(paths) => return age(paths.iter().find_map(first).as_ref()),
+        ColumnPath::Created => return object["metadata"]["creationTimestamp"].clone(),
         ColumnPath::Reference(path) => first(path).map(|r| named(&r, str::to_lowercase)),
         ColumnPath::Slash(path) => first(path).map(|r| named(&r, str::to_owned)),
         ColumnPath::Subjects(kind) => Some(subjects(object, kind).into()),
     };
     let Some(value) = value else { return if column.kind == "string" { "".into() } else { Value::Null } };
     match column.kind.as_str() {
-        "date" => value.as_str().and_then(|v| clock::age(v, now)).unwrap_or_else(|| "<unknown>".into()).into(),
+        "date" => age(Some(&value)),
         "string" => match value {
             Value::String(_) => value,
             other => other.to_string().into(),

@@ -1,6 +1,6 @@
 //! Owners as Kubernetes has them: what is owned goes after its last owner, before it, or stays.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use threeport_store::lifecycle::{self, FINALIZER, FOREGROUND, ORPHAN, Propagation};
 use threeport_store::{Error, Key, ListQuery, Object, Resource, Scope};
 
@@ -34,10 +34,39 @@ fn group(api_version: &str) -> &str {
     api_version.rsplit_once('/').map_or("", |(group, _)| group)
 }
 
+/// Nobody manages the references to these owners any more.
+fn disown(metadata: &mut Value, gone: impl Fn(&Value) -> bool) {
+    const OWNERS: &str = "f:ownerReferences";
+    let owners = metadata["ownerReferences"].as_array().map_or(&[][..], Vec::as_slice);
+    let keys: Vec<String> =
+        owners.iter().filter(|owner| gone(owner)).map(|owner| format!("k:{}", json!({"uid": owner["uid"]}))).collect();
+    let all = keys.len() == owners.len();
+    let Some(Value::Array(entries)) = metadata.get_mut("managedFields") else { return };
+    entries.retain_mut(|entry| {
+        let Some(fields) = entry["fieldsV1"].as_object_mut() else { return true };
+        let Some(inside) = fields.get_mut("f:metadata").and_then(Value::as_object_mut) else { return true };
+        let Some(managed) = inside.get_mut(OWNERS).and_then(Value::as_object_mut) else { return true };
+        keys.iter().for_each(|key| drop(managed.remove(key)));
+        if all || managed.is_empty() {
+            inside.remove(OWNERS);
+        }
+        if inside.is_empty() {
+            fields.remove("f:metadata");
+        }
+        !fields.is_empty()
+    });
+    if entries.is_empty()
+        && let Some(metadata) = metadata.as_object_mut()
+    {
+        metadata.remove("managedFields");
+    }
+}
+
 /// Takes the references to these owners off.
 fn without(body: &Value, gone: impl Fn(&Value) -> bool) -> Value {
     let mut body = body.clone();
     let metadata = &mut body["metadata"];
+    disown(metadata, &gone);
     if let Some(owners) = metadata["ownerReferences"].as_array_mut() {
         owners.retain(|owner| !gone(owner));
         if owners.is_empty()
@@ -207,7 +236,20 @@ fn definitions() -> Resource {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+
+    #[test]
+    fn a_reference_that_is_taken_off_has_no_manager() {
+        let owned = |uids: &[&str]| -> Value {
+            let mut keys: serde_json::Map<String, Value> =
+                uids.iter().map(|uid| (format!("k:{{\"uid\":\"{uid}\"}}"), json!({}))).collect();
+            keys.insert(".".to_owned(), json!({}));
+            json!({"fieldsV1": {"f:metadata": {"f:ownerReferences": keys}}})
+        };
+        let body = json!({"metadata": {"ownerReferences": [{"uid": "a"}, {"uid": "b"}], "managedFields": [owned(&["a", "b"])]}});
+        let one = without(&body, |owner| owner["uid"] == "a");
+        assert_eq!(one["metadata"]["managedFields"], json!([owned(&["b"])]));
+        assert_eq!(without(&one, |_| true), json!({"metadata": {}}));
+    }
 
     #[test]
     fn the_last_reference_goes_with_its_field() {

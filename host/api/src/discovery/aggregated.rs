@@ -90,7 +90,7 @@ fn resource(kind: &Kind) -> Value {
     let mut resource = json!({
         "resource": &*kind.resource.plural,
         "responseKind": response_kind(own, &kind.kind),
-        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" },
+        "scope": &*kind.scope,
         "singularResource": &*kind.singular,
         "verbs": kind.verbs(),
     });

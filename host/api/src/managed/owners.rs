@@ -133,12 +133,14 @@ impl<'a> Versions<'a> {
     }
 }
 
-/// What is there before anything is said: the objects that a kind always has (`default: {}`).
+/// What is there before anything is said: the objects and texts that a kind always has (`default: {}`, `default: ""`).
 fn skeleton(schema: &Schema) -> Value {
     let mut out = Map::new();
     for (name, below) in &schema.properties {
-        if below.default.as_ref().and_then(Value::as_object).is_some_and(Map::is_empty) {
-            out.insert(name.clone(), skeleton(below));
+        match &below.default {
+            Some(Value::Object(empty)) if empty.is_empty() => drop(out.insert(name.clone(), skeleton(below))),
+            Some(Value::String(empty)) if empty.is_empty() => drop(out.insert(name.clone(), "".into())),
+            _ => {}
         }
     }
     Value::Object(out)

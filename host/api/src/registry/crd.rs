@@ -111,6 +111,7 @@ pub(super) fn kinds_with(definition: &Value, builtin: bool) -> Result<Vec<Kind>,
             short_names: list(&names["shortNames"]),
             categories: list(&names["categories"]),
             namespaced: spec["scope"] == "Namespaced",
+            scope: spec["scope"].as_str().unwrap_or_default().into(),
             has_status: version.pointer("/subresources/status").is_some_and(|status| !status.is_null()),
             scale: version.pointer("/subresources/scale").and_then(Scale::read),
             selectable,
@@ -157,6 +158,11 @@ fn whole(source: &Value, path: &str, builtin: bool) -> Result<Schema, Vec<FieldE
     Ok(schema)
 }
 
+/// What Kubernetes says of the time of creation.
+const CREATED: &str = "CreationTimestamp is a timestamp representing the server time when this object was created. It is not guaranteed to be set in \
+     happens-before order across separate operations. Clients may not set this value. It is represented in RFC3339 form and is in UTC.\n\nPopulated by \
+     the system. Read-only. Null for lists. More info: https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata";
+
 fn columns(source: &Value, path: &str, builtin: bool, errors: &mut Vec<FieldError>) -> Vec<Column> {
     let list = source.as_array().map(Vec::as_slice).unwrap_or_default();
     let mut columns: Vec<Column> = Vec::new();
@@ -168,6 +174,7 @@ fn columns(source: &Value, path: &str, builtin: bool, errors: &mut Vec<FieldErro
                 kind: text("type"),
                 format: text("format"),
                 description: match text("description") {
+                    said if said.is_empty() && builtin => CREATED.to_owned(),
                     said if said.is_empty() => {
                         format!("Custom resource definition column (in JSONPath format): {}", text("jsonPath"))
                     }
@@ -218,6 +225,12 @@ fn column_path(column: &Value, builtin: bool) -> Result<ColumnPath, String> {
         }
         if let Some(list) = column.get("first") {
             return Ok(ColumnPath::First(paths(list)?));
+        }
+        if let Some(list) = column.get("age") {
+            return Ok(ColumnPath::Age(paths(list)?));
+        }
+        if column["created"] == true {
+            return Ok(ColumnPath::Created);
         }
         if let Some(path) = column["reference"].as_str() {
             return Ok(ColumnPath::Reference(JsonPath::parse(path)?));

@@ -4,8 +4,12 @@ use serde_json::{Map, Value, json};
 
 use super::kind::Kind;
 
-/// Fills in what a definition may leave out, and its status.
-pub(crate) fn establish(definition: &mut Value, taken: &Taken, now: &str) {
+/// Fills in what a definition may leave out.
+pub(crate) fn fill_in(definition: &mut Value) {
+    // What has another form is left to the validation, which names it.
+    if !definition.pointer("/spec/names").is_some_and(Value::is_object) {
+        return;
+    }
     let spec = &mut definition["spec"];
     let kind = spec["names"]["kind"].as_str().unwrap_or_default().to_owned();
     let names = &mut spec["names"];
@@ -18,6 +22,12 @@ pub(crate) fn establish(definition: &mut Value, taken: &Taken, now: &str) {
     if spec.get("conversion").is_none() {
         spec["conversion"] = json!({"strategy": "None"});
     }
+}
+
+/// Fills in what a definition may leave out, and says in its status whether it is served.
+pub(crate) fn establish(definition: &mut Value, taken: &Taken, now: &str) {
+    fill_in(definition);
+    let spec = &definition["spec"];
     let wanted = spec["names"].clone();
     let storage: Option<Value> = spec["versions"]
         .as_array()

@@ -38,6 +38,8 @@ pub(crate) struct Kind {
     pub categories: Vec<String>,
     /// False: cluster-scoped.
     pub namespaced: bool,
+    /// The same, as its definition says it.
+    pub scope: Arc<str>,
     /// Has a `status` subresource.
     pub has_status: bool,
     /// Has a `scale` subresource.
@@ -163,6 +165,10 @@ pub(crate) enum ColumnPath {
     Count(Vec<JsonPath>),
     /// The first path that has a value.
     First(Vec<JsonPath>),
+    /// How long ago the time at the first path that has one was.
+    Age(Vec<JsonPath>),
+    /// When it was created, as a time.
+    Created,
     /// `kind/name` of an object reference, in lower case.
     Reference(JsonPath),
     /// `Kind/name`, as it is written.

@@ -21,7 +21,7 @@ use threeport_store::Object;
 pub(crate) use builtin::metadata;
 pub(crate) use check::check as check_crd;
 pub(crate) use crd::{PLUGIN, kinds as read_crd};
-pub(crate) use establish::{Taken, establish, is_established};
+pub(crate) use establish::{Taken, establish, fill_in, is_established};
 pub(crate) use follow::follow;
 pub(crate) use kind::{Column, ColumnPath, Kind};
 pub(crate) use scale::Scale;

@@ -18,6 +18,8 @@ pub(super) enum FieldValidation {
     Ignore,
     Warn,
     Strict,
+    /// The same for a patch, of which the patched object is to blame and not what was sent.
+    StrictPatch,
 }
 
 /// Kubernetes' own kinds without a generation have none here either.
@@ -106,13 +108,19 @@ pub(super) fn complete(
     unknown.sort();
     let messages: Vec<String> =
         twice.iter().cloned().chain(unknown.iter().map(|field| format!("unknown field \"{field}\""))).collect();
-    if mode == FieldValidation::Strict && !messages.is_empty() {
-        return Err(ApiError::bad_request(format!(
-            "{0} in version \"{1}\" cannot be handled as a {0}: strict decoding error: {2}",
-            kind.kind,
-            kind.version,
-            messages.join(", ")
-        )));
+    if !messages.is_empty() {
+        let why = format!("strict decoding error: {}", messages.join(", "));
+        match mode {
+            FieldValidation::Strict => {
+                let (kind, version) = (&kind.kind, &kind.version);
+                let message = format!("{kind} in version \"{version}\" cannot be handled as a {kind}: {why}");
+                return Err(ApiError::bad_request(message));
+            }
+            FieldValidation::StrictPatch => {
+                return Err(ApiError::invalid("", "", "", &[FieldError::new(ErrorKind::Invalid, "patch", None, why)]));
+            }
+            FieldValidation::Ignore | FieldValidation::Warn => {}
+        }
     }
     let partial = definitions::is_partial(kind, body);
     let spec = partial.then(|| body["spec"].take());
@@ -147,11 +155,11 @@ pub(crate) async fn judge(
     };
     let mut found = Vec::new();
     schema::check(schema, body, "", &mut found);
+    if kind.is_builtin("", "secrets") {
+        found.iter_mut().for_each(conceal);
+    }
     errors.extend(found.into_iter().filter(mine));
-    if let Some(wrong) = errors.iter_mut().find(|error| undecodable(kind, error)) {
-        if kind.is_builtin("", "secrets") {
-            conceal(wrong);
-        }
+    if let Some(wrong) = errors.iter().find(|error| undecodable(kind, error)) {
         return Err(ApiError::bad_request(format!(
             "{0} in version \"{1}\" cannot be handled as a {0}: {2}: {3}",
             kind.kind, kind.version, wrong.field, wrong.detail
@@ -173,11 +181,13 @@ pub(crate) async fn judge(
     }
     let before = errors.len();
     schema::check_rules(schema, body, old, "", &mut errors);
-    let ruled = errors.split_off(before);
-    errors.extend(ruled.into_iter().filter(|error| error.field.is_empty() || mine(error)));
+    let mut ruled = errors.split_off(before);
     if kind.is_builtin("", "secrets") {
-        errors.iter_mut().for_each(conceal);
+        ruled.iter_mut().for_each(conceal);
     }
+    // That rules were not looked at is told of kinds that are known to have some: Kubernetes' own have none.
+    errors
+        .extend(ruled.into_iter().filter(|error| if error.field.is_empty() { !kind.is_typed() } else { mine(error) }));
     Ok((edges, errors))
 }
 

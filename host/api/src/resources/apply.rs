@@ -70,7 +70,7 @@ async fn make(app: &Arc<App>, call: &Call, options: &Options, config: &Value) ->
 }
 
 /// Who applies may patch; what is not there yet, it must also be allowed to create.
-fn may_create(app: &App, call: &Call) -> ApiResult<()> {
+pub(super) fn may_create(app: &App, call: &Call) -> ApiResult<()> {
     if call.user.is_superuser() {
         return Ok(());
     }

@@ -9,14 +9,13 @@ use serde_json::{Value, json};
 use threeport_store::lifecycle::CONTENT;
 use threeport_store::{Error, Key, Op, Precondition, lifecycle};
 
-use super::events;
-use crate::auth::{ACCOUNT_NAME, TOKEN_TYPE};
+use super::{events, secrets};
 use crate::clock;
 use crate::definitions;
 use crate::registry::{self, CRD_GROUP, CRD_PLURAL, Kind, OWN_GROUP};
 use crate::router::App;
 use crate::schema::FieldError;
-use crate::schema::names::{config_key, qualified_name};
+use crate::schema::names::qualified_name;
 use crate::status::ApiResult;
 
 /// Label with a namespace's own name, as Kubernetes sets it.
@@ -51,7 +50,16 @@ pub(super) fn fold(kind: &Kind, body: &mut Value) {
             body["metadata"]["labels"] = json!({});
         }
         body["metadata"]["labels"][NAME_LABEL] = name.into();
+    } else if kind.is_builtin(CRD_GROUP, CRD_PLURAL) {
+        registry::fill_in(body);
     }
+}
+
+/// Whether a PUT makes what is not there, as Kubernetes has it of these kinds.
+pub(super) fn made_by_update(kind: &Kind) -> bool {
+    let stored = (&*kind.stored.group, &*kind.stored.plural);
+    kind.builtin
+        && matches!(stored, ("", "events") | ("coordination.k8s.io", "leases") | ("rbac.authorization.k8s.io", _))
 }
 
 /// Gives a new object the status that the host answers for; keeps it current on updates.
@@ -152,17 +160,7 @@ pub(super) async fn check(app: &App, kind: &Kind, body: &Value, old: Option<&Val
     } else if &*kind.stored.plural == "events" && kind.stored.group.is_empty() {
         errors.extend(events::check(kind, body, old));
     } else if kind.is_builtin("", "configmaps") || kind.is_builtin("", "secrets") {
-        let annotation = &body["metadata"]["annotations"][ACCOUNT_NAME];
-        if body["type"] == TOKEN_TYPE && annotation.as_str().is_none_or(str::is_empty) {
-            errors.push(FieldError::required(format!("metadata.annotations[{ACCOUNT_NAME}]"), ""));
-        }
-        for field in ["data", "binaryData"] {
-            for key in body[field].as_object().into_iter().flatten().map(|(key, _)| key) {
-                for why in config_key(key) {
-                    errors.push(FieldError::invalid(format!("{field}[{key}]"), &key.as_str().into(), why));
-                }
-            }
-        }
+        errors.extend(secrets::check(body, old));
     }
     Ok(errors)
 }

@@ -63,6 +63,7 @@ impl Options {
         let validation = match query.get("fieldValidation") {
             Some("Ignore") => FieldValidation::Ignore,
             None | Some("Warn") => FieldValidation::Warn,
+            Some("Strict") if write == Write::Patch => FieldValidation::StrictPatch,
             Some("Strict") => FieldValidation::Strict,
             Some(other) => {
                 errors.push(unsupported("fieldValidation", &other.into(), r#""", "Ignore", "Strict", "Warn""#));
@@ -80,6 +81,14 @@ impl Options {
         let manager = if manager.is_empty() { agent(headers) } else { manager.to_owned() };
         Ok(Self { dry_run: dry_run.is_some(), validation, manager, force: query.flag("force"), twice: Vec::new() })
     }
+}
+
+/// Whether a create is only to be tried.
+///
+/// # Errors
+/// 422 with every option that is wrong.
+pub(crate) fn is_dry_run(query: &Query, headers: &HeaderMap) -> ApiResult<bool> {
+    Ok(Options::parse(Write::Create, query, headers)?.dry_run)
 }
 
 fn unsupported(field: &str, value: &serde_json::Value, supported: &str) -> FieldError {

@@ -60,10 +60,42 @@ pub(super) fn check(metadata: &Value) -> Vec<FieldError> {
     errors
 }
 
+/// Leaves each owner in once; warns of those that were there twice.
+pub(super) fn once(metadata: &mut Value) -> Option<String> {
+    let owners = metadata.get_mut("ownerReferences")?.as_array_mut()?;
+    let (mut seen, mut twice) = (Vec::with_capacity(owners.len()), Vec::new());
+    for owner in owners.drain(..) {
+        if seen.contains(&owner) {
+            twice.push(owner["uid"].as_str().unwrap_or_default().to_owned());
+        } else {
+            seen.push(owner);
+        }
+    }
+    *owners = seen;
+    let uids = twice.join(" ");
+    (!twice.is_empty()).then(|| {
+        format!(
+            ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may reject such requests as early \
+             as 1.24; please fix your requests; duplicate UID(s) observed: [{uids}]"
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn an_owner_is_named_once() {
+        let owner = |name: &str, uid: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": uid});
+        let mut metadata = json!({"ownerReferences": [owner("a", "u"), owner("a", "u"), owner("b", "u")]});
+        assert!(once(&mut metadata).is_some_and(|warning| warning.ends_with("observed: [u]")));
+        assert_eq!(metadata, json!({"ownerReferences": [owner("a", "u"), owner("b", "u")]}));
+        assert_eq!(once(&mut metadata), None);
+        let mut none = json!({});
+        assert_eq!((once(&mut none), none), (None, json!({})), "nothing is added");
+    }
 
     #[test]
     fn an_owner_says_who_it_is_and_one_of_them_controls() {

@@ -104,9 +104,9 @@ pub(crate) async fn watch(app: &Arc<App>, call: Call) -> ApiResult<Response> {
     Ok(json_response(StatusCode::OK, Body::from_stream(first.chain(rest))))
 }
 
-/// How long a watch runs.
+/// How long a watch runs; 0 says nothing, as in Kubernetes.
 fn lasts(seconds: Option<u64>) -> Duration {
-    seconds.map_or(LONGEST, Duration::from_secs).min(AT_MOST)
+    seconds.filter(|seconds| *seconds > 0).map_or(LONGEST, Duration::from_secs).min(AT_MOST)
 }
 
 /// 422 for parameters that cannot go together.
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn a_watch_of_any_length_has_an_end() {
         assert_eq!(lasts(Some(5)), Duration::from_secs(5));
-        assert_eq!(lasts(None), LONGEST);
+        assert_eq!((lasts(None), lasts(Some(0))), (LONGEST, LONGEST));
         for seconds in [u64::MAX, u64::MAX / 2, 1 << 40] {
             assert!(Instant::now().checked_add(lasts(Some(seconds))).is_some(), "{seconds}");
         }

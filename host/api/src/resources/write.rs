@@ -11,7 +11,9 @@ use threeport_store::lifecycle::{self, FINALIZER, Part};
 use threeport_store::{Class, Key, Object, Op, Precondition};
 
 use super::options::{Options, Write};
-use super::{about, admit, after, answer, apply, builtin, existing, key, key_of, managers, metadata, place, value_of};
+use super::{
+    about, admit, after, answer, apply, builtin, existing, key, key_of, managers, metadata, owners, place, value_of,
+};
 use crate::accept;
 use crate::definitions;
 use crate::managed::Entries;
@@ -56,6 +58,7 @@ pub(super) async fn add(
     admit::identify(kind, call.namespace.as_deref(), call.name.as_deref(), &mut body)?;
     let generated = generate_name(&mut body);
     let mut warnings = admit::complete(kind, options.validation, &mut body, &options.twice)?;
+    warnings.extend(owners::once(&mut body["metadata"]));
     warnings.extend(metadata::warnings(&body["metadata"], None));
     if body["metadata"]["resourceVersion"].as_str().is_some_and(|v| !v.is_empty()) {
         return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
@@ -132,7 +135,15 @@ pub(crate) async fn update(app: &Arc<App>, call: Call) -> ApiResult<Response> {
         let name = call.name.as_deref().unwrap_or_default();
         return Err(ApiError::invalid(&kind.resource.group, &kind.resource.plural, name, &[error]));
     }
-    change(app, &call, &options, named, |_old| Ok(sent.clone())).await
+    match change(app, &call, &options, named, |_old| Ok(sent.clone())).await {
+        Err(error) if error.code == StatusCode::NOT_FOUND && !call.status && builtin::made_by_update(&kind) => {
+            apply::may_create(app, &call)?;
+            let mut body = sent;
+            let sent = managers::take(&mut body);
+            add(app, &call, &options, body, |app, body| managers::of_new(app, &call, &options, body, sent)).await
+        }
+        result => result,
+    }
 }
 
 /// PUT of a namespace's `finalize`: what holds it in its spec.
@@ -211,6 +222,7 @@ pub(super) async fn replace(
     admit::identify(kind, call.namespace.as_deref(), call.name.as_deref(), &mut body)?;
     expect_version(kind, &stored, &body)?;
     let mut warnings = admit::complete(kind, options.validation, &mut body, &options.twice)?;
+    warnings.extend(owners::once(&mut body["metadata"]));
     warnings.extend(metadata::warnings(&body["metadata"], Some(&old["metadata"])));
     let part = part_of(call);
     let metadata = (part == Part::Status && kind.status_has_metadata()).then(|| body["metadata"].clone());

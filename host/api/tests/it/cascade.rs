@@ -156,7 +156,7 @@ async fn who_names_an_owner_that_is_not_there_goes_and_who_names_an_unknown_kind
 async fn owners_and_ways_to_delete_that_cannot_be_are_refused() {
     let server = Server::start().await;
     let owner = map(&server, "a", &[]).await;
-    let mut two = [reference(&owner, false), reference(&owner, false)];
+    let mut two = [reference(&owner, false), reference(&owner, true)];
     two.iter_mut().for_each(|owner| owner["controller"] = true.into());
     let (code, body) = server.post(MAPS, &json!({"metadata": {"name": "b", "ownerReferences": two}})).await;
     assert_eq!(

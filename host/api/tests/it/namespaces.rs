@@ -55,6 +55,15 @@ async fn going(server: &Server, namespace: &str, name: &str) -> bool {
     server.get(&format!("{}/{name}", widgets(namespace))).await.1["metadata"]["deletionTimestamp"].is_string()
 }
 
+/// A widget in one namespace that one in another needs.
+async fn share(server: &Server) {
+    define(server).await;
+    make(server, "shared").await;
+    make(server, "tenant").await;
+    make_widget(server, "shared", "base", json!({})).await;
+    make_widget(server, "tenant", "user", json!({"needs": {"name": "base", "namespace": "shared"}})).await;
+}
+
 #[tokio::test]
 async fn what_is_referred_to_outlives_what_refers_to_it() {
     let server = Server::start().await;
@@ -110,11 +119,7 @@ async fn what_is_referred_to_outlives_what_refers_to_it() {
 #[tokio::test]
 async fn what_others_need_from_outside_keeps_a_namespace_unless_they_are_to_go_along() {
     let server = Server::start().await;
-    define(&server).await;
-    make(&server, "shared").await;
-    make(&server, "tenant").await;
-    make_widget(&server, "shared", "base", json!({})).await;
-    make_widget(&server, "tenant", "user", json!({"needs": {"name": "base", "namespace": "shared"}})).await;
+    share(&server).await;
     let (code, body) = server.delete(&format!("{NAMESPACES}/shared")).await;
     assert_eq!((code.as_u16(), &body["details"]["causes"][0]["reason"]), (409, &json!("InUse")), "{body}");
     assert!(body["message"].as_str().is_some_and(|m| m.contains("tenant/user")), "{body}");
@@ -153,11 +158,7 @@ async fn a_namespace_with_a_finalizer_of_its_own_waits_for_that_too() {
 #[tokio::test]
 async fn what_goes_along_must_be_ones_own_to_delete() {
     let server = Server::start().await;
-    define(&server).await;
-    make(&server, "shared").await;
-    make(&server, "tenant").await;
-    make_widget(&server, "shared", "base", json!({})).await;
-    make_widget(&server, "tenant", "user", json!({"needs": {"name": "base", "namespace": "shared"}})).await;
+    share(&server).await;
     server.kubectl_ok(&["create", "serviceaccount", "robot", "-n", "shared"]).await;
     for namespace in ["shared", "tenant"] {
         let role = ["create", "role", "all", "-n", namespace, "--verb=*", "--resource=widgets.example.com"];

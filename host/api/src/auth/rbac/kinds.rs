@@ -37,7 +37,7 @@ pub(super) fn roles(served: &Served) -> BTreeMap<String, Value> {
         let below = |subresources: &[&str]| -> Vec<String> {
             plurals.iter().flat_map(|plural| subresources.iter().map(move |s| format!("{plural}/{s}"))).collect()
         };
-        let mut readable = below(&["status"]);
+        let mut readable = below(&["scale", "status"]);
         readable.extend(below(&READABLE));
         let view = json!([
             {"apiGroups": [group], "resources": plurals, "verbs": ["get", "list", "watch"]},
@@ -45,6 +45,7 @@ pub(super) fn roles(served: &Served) -> BTreeMap<String, Value> {
         ]);
         let edit = json!([
             {"apiGroups": [group], "resources": plurals, "verbs": ["create", "delete", "deletecollection", "patch", "update"]},
+            {"apiGroups": [group], "resources": below(&["scale"]), "verbs": ["patch", "update"]},
             {"apiGroups": [group], "resources": below(&["plan", "replay"]), "verbs": ["create"]},
         ]);
         for (what, rules) in [("view", view), ("edit", edit)] {
@@ -89,6 +90,14 @@ mod tests {
         let edit = &roles["threeport:kinds:g.io:edit"];
         assert_eq!(edit["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"], "true");
         assert_eq!(edit["rules"][0]["resources"], json!(["ws"]));
+        assert_eq!(
+            edit["rules"][1],
+            json!({"apiGroups": ["g.io"], "resources": ["ws/scale"], "verbs": ["patch", "update"]})
+        );
+        assert!(
+            roles["threeport:kinds:g.io:view"]["rules"][1].to_string().contains("ws/scale"),
+            "kubectl scale reads it"
+        );
         assert!(!edit.to_string().contains("ws/status"), "the status is the host's");
     }
 }

@@ -44,9 +44,11 @@ pub(crate) async fn delete(app: &Arc<App>, call: Call) -> ApiResult<Response> {
             answer(&call, StatusCode::OK, &object.body, &[])
         }
         Deleted::Gone(object) => {
-            let details = json!({
-                "name": &*object.key.name, "group": &*call.kind.resource.group, "kind": &*call.kind.resource.plural, "uid": &*object.uid,
-            });
+            let resource = &call.kind.resource;
+            let mut details = json!({"name": &*object.key.name, "kind": &*resource.plural, "uid": &*object.uid});
+            if !resource.group.is_empty() {
+                details["group"] = (&*resource.group).into();
+            }
             Ok(json_response(StatusCode::OK, success(details).to_string()))
         }
         Deleted::Going(body) => {
