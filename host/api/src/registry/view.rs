@@ -19,6 +19,10 @@ impl View {
     /// From the stored form to this kind's.
     pub(crate) fn show(&self, object: &mut Value) {
         self.rename(object, |(here, stored)| (stored, here));
+        // Defaults of the stored form, which this one leaves out.
+        if let Some(object) = object.as_object_mut() {
+            object.retain(|_, value| value != "");
+        }
     }
 
     /// From this kind's form to the stored one.
