@@ -20,6 +20,10 @@ pub(crate) struct Server {
     /// the environment rather than here, where everybody sees it [default: threeport.db in the data directory]
     #[arg(long, env = "THREEPORT_DATABASE", value_name = "ADDRESS", hide_env_values = true)]
     pub database: Option<Database>,
+    /// The file with the key that the database is encrypted with, the same for all hosts of one database [default: encryption.key in the configuration
+    /// directory, made at the first start]
+    #[arg(long, env = "THREEPORT_ENCRYPTION_KEY", value_name = "FILE")]
+    pub encryption_key: Option<PathBuf>,
     /// Address of the API
     #[arg(long, env = "THREEPORT_LISTEN", default_value = "127.0.0.1:7443")]
     pub listen: SocketAddr,
@@ -50,6 +54,9 @@ pub(crate) struct Server {
     /// Reconciles that may run at a time
     #[arg(long, env = "THREEPORT_SLOTS", default_value_t = 24)]
     pub slots: usize,
+    /// Seconds from SIGTERM to the end at the latest: runs under way finish in that time or are handed back; a second SIGTERM ends at once
+    #[arg(long, env = "THREEPORT_GRACE", value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub grace: u64,
     /// Count nothing, and serve no /metrics
     #[arg(long, env = "THREEPORT_NO_METRICS")]
     pub no_metrics: bool,

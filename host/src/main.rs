@@ -6,6 +6,7 @@ mod insight;
 mod metrics;
 mod schemas;
 mod server;
+mod shared;
 mod state;
 mod store;
 mod telemetry;

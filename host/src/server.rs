@@ -3,17 +3,21 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use threeport_collector::{BuiltIn, Collector};
 use threeport_controller::Controller;
-use threeport_store::{Key32, Store};
+use threeport_store::{Database, Key32, Store};
 use threeport_wasm::{CompileLimits, Compiling, Limits, Runtime, Worker};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::shared::{self, EncryptionKey, Shared};
 use crate::{bell, config, insight, metrics, schemas, state, telemetry};
+
+/// Where there are other hosts, they take over what a dead one held after this time: long enough for a renewal to come late, short enough for nobody to notice.
+const SHARED_LEASE: Duration = Duration::from_millis(1600);
 
 /// Runs the server until SIGTERM or SIGINT.
 ///
@@ -28,8 +32,7 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
     state::private_dir(&settings, "--config-dir")?;
 
     let meters = if config.no_metrics { None } else { Some(metrics::install()?) };
-    let key = encryption_key(&settings)?;
-    let store = open_store(&config, &settings, &key).await?;
+    let (store, key) = open_store(&config, &settings).await?;
     let (bell, listener) = bell::of(&config, &store).await?;
     let runtime = Runtime::with_compiler(Limits::default(), compiling(&config, &data, &settings)?)
         .context("set up the plugin sandbox")?;
@@ -38,20 +41,22 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
     controller_config.definition_errors = threeport_api::definition_errors;
     controller_config.schemas = Arc::new(schemas::OfApi::default());
     controller_config.digest_key = *key.bytes();
+    let grace = Duration::from_secs(config.grace);
+    // The rest is for requests under way and for handing back.
+    controller_config.grace = grace * 3 / 4;
+    if matches!(config.database()?, Database::Postgres(_)) {
+        controller_config.lease = SHARED_LEASE;
+    }
     let controller = Controller::new(controller_config, store.clone(), bell.clone(), listener, runtime);
 
     let monitor = controller.monitor();
 
-    let token = state::encode_hex(&state::secret(&settings.join("token"), 32)?);
     // An empty environment variable is no name.
     let mut names: Vec<String> = config.tls_san.iter().filter(|name| !name.is_empty()).cloned().collect();
     names.push(reachable(config.listen).ip().to_string());
-    // Not with the data: the authority's key is a secret.
-    let pki = threeport_api::pki::load_or_create(&settings.join("pki"), &names).context("prepare the certificates")?;
+    let Shared { token, pki, token_keys } = shared::load(&store, &config.database()?, &settings, &names).await?;
     let (stop, stopped) = watch::channel(false);
-    let keys = threeport_api::TokenKeys::load_or_create(&settings.join("service-accounts"))
-        .context("prepare the keys of ServiceAccount tokens")?;
-    let mut api_config = threeport_api::Config::new(config.listen, token.clone(), pki.tls(), keys);
+    let mut api_config = threeport_api::Config::new(config.listen, token.clone(), pki.tls(), token_keys);
     api_config.issuer = config.service_account_issuer.clone();
     api_config.blob_limit = config.blob_limit << 20;
     api_config.metrics = meters.map(|meters| metrics::exposition(meters, store.clone(), monitor.clone()));
@@ -71,13 +76,22 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
 
     let collecting = tokio::spawn(collector.run(stopped.clone()));
     let reconciling = tokio::spawn(controller.run(stopped));
-    signalled().await?;
-    tracing::info!("stopping: no new claims, runs under way finish");
+    let mut signals = Signals::new()?;
+    signals.next().await;
+    let began = Instant::now();
+    tracing::info!(grace_s = config.grace, "stopping: no new claims, runs under way finish");
     stop.send_replace(true);
+    tokio::spawn(async move {
+        signals.next().await;
+        tracing::warn!(
+            "told to stop again: ending at once; other hosts take over what is under way when its leases are over"
+        );
+        std::process::exit(1);
+    });
     reconciling.await.context("the controller broke")?;
     collecting.await.context("the collector broke")?;
-    // Watches are open-ended: they are cut when the grace time is over.
-    let _timed_out = tokio::time::timeout(Duration::from_secs(5), served.finished()).await;
+    // Watches have ended by now; a client that does not take its answer holds nothing up.
+    let _timed_out = tokio::time::timeout((grace * 9 / 10).saturating_sub(began.elapsed()), served.finished()).await;
     if let Err(error) = store.close().await {
         tracing::warn!(%error, "the database was not closed; it recovers at the next start");
     }
@@ -113,20 +127,14 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-fn encryption_key(settings: &Path) -> Result<Key32> {
-    let key = state::secret(&settings.join("encryption.key"), 32)?;
-    Ok(Key32::new(key.try_into().map_err(|_wrong| anyhow!("the encryption key is not 32 bytes long"))?))
-}
-
-async fn open_store(config: &config::Server, settings: &Path, key: &Key32) -> Result<Store> {
-    let database = config.database()?;
-    let mut store_config = threeport_store::Config::new(database.clone(), key.clone());
+async fn open_store(config: &config::Server, settings: &Path) -> Result<(Store, Key32)> {
+    let (database, key) = (config.database()?, EncryptionKey::read(config, settings)?);
+    let mut store_config = threeport_store::Config::new(database.clone(), key.key.clone());
     store_config.keep_changes = config.keep_changes;
-    Store::open(store_config).await.map_err(|error| {
-        let of_key = matches!(error, threeport_store::Error::WrongKey { .. });
-        let wrong = if of_key { settings.join("encryption.key").display().to_string() } else { database.to_string() };
-        anyhow::Error::new(error).context(format!("{wrong} cannot be used"))
-    })
+    match Store::open(store_config).await {
+        Ok(store) => Ok((store, key.key)),
+        Err(error) => Err(key.refused(error, &database)),
+    }
 }
 
 /// Components are compiled by this program again, and kept beside the data; the key that vouches for them is kept elsewhere.
@@ -162,14 +170,26 @@ async fn wait_for(mut stopped: watch::Receiver<bool>) {
     let _stop = stopped.wait_for(|stop| *stop).await;
 }
 
-async fn signalled() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    tokio::select! {
-        _terminate = terminate.recv() => {}
-        _interrupt = interrupt.recv() => {}
+/// What tells the server to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+        Ok(Self { terminate, interrupt })
     }
-    Ok(())
+
+    /// Waits for the next one.
+    async fn next(&mut self) {
+        tokio::select! {
+            _terminate = self.terminate.recv() => {}
+            _interrupt = self.interrupt.recv() => {}
+        }
+    }
 }
 
 #[cfg(test)]

@@ -52,10 +52,7 @@ pub(crate) fn secret(path: &Path, size: usize) -> Result<Vec<u8>> {
             Ok(bytes)
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            let mut bytes = vec![0; size];
-            fs::File::open("/dev/urandom")
-                .and_then(|mut source| source.read_exact(&mut bytes))
-                .context("read /dev/urandom")?;
+            let bytes = random(size)?;
             write_private(path, encode_hex(&bytes).as_bytes())?;
             Ok(bytes)
         }
@@ -63,6 +60,17 @@ pub(crate) fn secret(path: &Path, size: usize) -> Result<Vec<u8>> {
             format!("cannot read {}: the user that runs the server has to be able to", path.display())
         }),
     }
+}
+
+/// Random bytes that nobody can guess.
+///
+/// # Errors
+/// When the system has none.
+pub(crate) fn random(size: usize) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; size];
+    let mut source = fs::File::open("/dev/urandom").context("open /dev/urandom")?;
+    source.read_exact(&mut bytes).context("read /dev/urandom")?;
+    Ok(bytes)
 }
 
 /// A secret that everybody on the machine can read, or that others can write, is none.

@@ -9,6 +9,7 @@ mod definitions;
 mod disk;
 mod go;
 mod hostile;
+mod hosts;
 mod house;
 mod nats;
 mod path;

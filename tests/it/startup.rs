@@ -13,7 +13,7 @@ use threeport_tests::{Server, tool};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs a server that must not start, and gives what it said.
-fn refused(what: &str, command: &mut Command) -> Result<String> {
+pub(crate) fn refused(what: &str, command: &mut Command) -> Result<String> {
     let mut process = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     let began = Instant::now();
     while process.try_wait()?.is_none() {

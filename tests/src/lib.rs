@@ -22,6 +22,7 @@ pub use nats::Nats;
 pub use proxy::Proxy;
 pub use samples::Samples;
 pub use server::Server;
+pub use threeport_test_postgres::Postgres;
 pub use wait::{condition, eventually};
 
 /// A path that `tests/run` exports.

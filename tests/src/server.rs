@@ -112,17 +112,33 @@ impl Server {
         Ok(())
     }
 
+    /// Sends it a signal (`STOP`, `CONT`, `TERM`).
+    ///
+    /// # Errors
+    /// When there is no process.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let id = self.id().context("the server does not run")?;
+        let sent = Command::new("kill").args([format!("-{name}"), id.to_string()]).status().context("run kill")?;
+        ensure!(sent.success(), "kill -{name} {id} refused");
+        Ok(())
+    }
+
+    /// Waits for its end, and gives the exit code.
+    ///
+    /// # Errors
+    /// When there is no process.
+    pub fn wait(&mut self) -> Result<Option<i32>> {
+        let mut process = self.process.take().context("the server does not run")?;
+        Ok(process.wait().context("wait for the server")?.code())
+    }
+
     /// SIGTERM, and the exit code.
     ///
     /// # Errors
     /// When there is none.
     pub fn stop(&mut self) -> Result<Option<i32>> {
-        let mut process = self.process.take().context("the server does not run")?;
-        ensure!(
-            Command::new("kill").arg(process.id().to_string()).status().context("run kill")?.success(),
-            "kill refused"
-        );
-        Ok(process.wait().context("wait for the server")?.code())
+        self.signal("TERM")?;
+        self.wait()
     }
 
     /// Process id.

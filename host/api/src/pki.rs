@@ -29,31 +29,80 @@ impl Pki {
     }
 }
 
+/// A certificate authority: its certificate and its key, in PEM.
+pub struct Authority {
+    /// The certificate, for everybody.
+    pub certificate: String,
+    /// The key: who has it can pose as the server.
+    pub key: String,
+}
+
+impl Authority {
+    /// A new one.
+    ///
+    /// # Errors
+    /// When no key can be made.
+    pub fn generate() -> Result<Self, Error> {
+        let made = |e: rcgen::Error| Error::Certificate(format!("certificate authority: {e}"));
+        let key = KeyPair::generate().map_err(made)?;
+        let certificate = authority().self_signed(&key).map_err(made)?;
+        Ok(Self { certificate: certificate.pem(), key: key.serialize_pem() })
+    }
+
+    /// The one in a directory; None when there is none.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`] names the file that cannot be read.
+    pub fn load(directory: &Path) -> Result<Option<Self>, Error> {
+        let (ca_file, key_file) = (directory.join("ca.crt"), directory.join("ca.key"));
+        if !key_file.exists() {
+            return Ok(None);
+        }
+        let read = |file: &Path| fs::read_to_string(file).map_err(|e| at(file, &e));
+        Ok(Some(Self { certificate: read(&ca_file)?, key: read(&key_file)? }))
+    }
+
+    /// Signs a certificate for `names` (host names or addresses) and the loopback names. `place` is said where the authority cannot be used.
+    ///
+    /// # Errors
+    /// [`Error::Certificate`] says which half of it is no good, or which name.
+    pub fn sign(&self, names: &[String], place: &str) -> Result<Pki, Error> {
+        let damaged = |file: &str, e: &dyn std::fmt::Display| {
+            let fix = "put the file back as it was, or remove ca.crt and ca.key: then there is a new authority, and clients need the new kubeconfig";
+            Error::Certificate(format!("{place}/{file}: {e}; {fix}"))
+        };
+        let key = KeyPair::from_pem(&self.key).map_err(|e| damaged("ca.key", &e))?;
+        let issuer = Issuer::from_ca_cert_pem(&self.certificate, key).map_err(|e| damaged("ca.crt", &e))?;
+        issue(&self.certificate, &issuer, names)
+    }
+}
+
+fn at(file: &Path, e: &dyn std::fmt::Display) -> Error {
+    Error::Certificate(format!("{}: {e}", file.display()))
+}
+
 /// Loads the authority from `directory`, or makes it there, and signs a certificate for `names` (host names or addresses) and the loopback names.
 ///
 /// # Errors
 /// [`Error::Certificate`] names the file that cannot be read, written or understood.
 pub fn load_or_create(directory: &Path, names: &[String]) -> Result<Pki, Error> {
-    let (ca_file, key_file) = (directory.join("ca.crt"), directory.join("ca.key"));
-    let wrong = |what: String| Error::Certificate(what);
-    let at = |file: &Path, e: &dyn std::fmt::Display| wrong(format!("{}: {e}", file.display()));
-    let damaged = |file: &Path, e: &dyn std::fmt::Display| {
-        let fix = "put the file back as it was, or remove ca.crt and ca.key: then there is a new authority, and clients need the new kubeconfig";
-        wrong(format!("{}: {e}; {fix}", file.display()))
+    let authority = match Authority::load(directory)? {
+        Some(authority) => authority,
+        None => {
+            let (ca_file, key_file) = (directory.join("ca.crt"), directory.join("ca.key"));
+            let made = Authority::generate()?;
+            fs::create_dir_all(directory).map_err(|e| at(directory, &e))?;
+            fs::write(&ca_file, &made.certificate).map_err(|e| at(&ca_file, &e))?;
+            // The key last: a start that was cut off between the two begins anew.
+            write_private(&key_file, &made.key).map_err(|e| at(&key_file, &e))?;
+            made
+        }
     };
-    if !key_file.exists() {
-        fs::create_dir_all(directory).map_err(|e| at(directory, &e))?;
-        let key = KeyPair::generate().map_err(|e| at(&key_file, &e))?;
-        let ca = authority().self_signed(&key).map_err(|e| at(&ca_file, &e))?;
-        fs::write(&ca_file, ca.pem()).map_err(|e| at(&ca_file, &e))?;
-        // The key last: a start that was cut off between the two begins anew.
-        write_private(&key_file, &key.serialize_pem()).map_err(|e| at(&key_file, &e))?;
-    }
-    let ca_pem = fs::read_to_string(&ca_file).map_err(|e| at(&ca_file, &e))?;
-    let ca_key = fs::read_to_string(&key_file).map_err(|e| at(&key_file, &e))?;
-    let ca_key = KeyPair::from_pem(&ca_key).map_err(|e| damaged(&key_file, &e))?;
-    let issuer = Issuer::from_ca_cert_pem(&ca_pem, ca_key).map_err(|e| damaged(&ca_file, &e))?;
+    authority.sign(names, &directory.display().to_string())
+}
 
+fn issue(ca_pem: &str, issuer: &Issuer<'_, KeyPair>, names: &[String]) -> Result<Pki, Error> {
+    let wrong = |what: String| Error::Certificate(what);
     let mut all = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
     for name in names {
         if !all.contains(name) {
@@ -67,8 +116,8 @@ pub fn load_or_create(directory: &Path, names: &[String]) -> Result<Pki, Error> 
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.use_authority_key_identifier_extension = true;
-    let certificate = params.signed_by(&key, &issuer).map_err(|e| wrong(format!("server certificate: {e}")))?;
-    Ok(Pki { ca_pem, cert_pem: certificate.pem(), key_pem: key.serialize_pem() })
+    let certificate = params.signed_by(&key, issuer).map_err(|e| wrong(format!("server certificate: {e}")))?;
+    Ok(Pki { ca_pem: ca_pem.to_owned(), cert_pem: certificate.pem(), key_pem: key.serialize_pem() })
 }
 
 fn authority() -> CertificateParams {

@@ -8,7 +8,7 @@ use threeport_kube::Watches;
 use threeport_scheduler::{Bell, Listener};
 use threeport_store::{Claim, Class, Key, Shares, Store, TraceContext};
 use threeport_wasm::Runtime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{Instrument, field};
 
@@ -16,6 +16,7 @@ use crate::backoff::jittered;
 use crate::components;
 use crate::config::Config;
 use crate::events;
+use crate::follow::{self, Behind};
 use crate::host::Host;
 use crate::kinds::{Kinds, plugins, reusables};
 use crate::lease::Lease;
@@ -118,8 +119,8 @@ impl Controller {
         let targets = Arc::new(Targets::new(store.clone(), kinds.clone(), config.target_pause));
         let serving = Serving::new(runtime);
         let redactor = Redactor::new(&config.digest_key);
-        let host =
-            Host { config, store, bell, kinds, serving, targets, redactor, watches, counters: Counters::default() };
+        let (counters, behind) = (Counters::default(), Behind::default());
+        let host = Host { config, store, bell, kinds, serving, behind, targets, redactor, watches, counters };
         Self { host: Arc::new(host), listener, drifts, running: Arc::default() }
     }
 
@@ -131,14 +132,17 @@ impl Controller {
     /// Works until `shutdown` says true (or its sender is gone), then lets runs finish within the grace time and gives the rest back.
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let Self { host, listener, drifts, running } = self;
+        let since = host.store.version();
         if let Err(error) = start(&host).await {
             // What is not loaded now is loaded by the runs of the Plugin objects.
             tracing::error!("the plugins that served last cannot be loaded: {error}");
         }
         let is_full = watch::Sender::new(false);
+        let ready = Arc::new(Notify::new());
         let (mut rung, listening) = Rung::new(listener, is_full.subscribe());
         let helpers = [
             tokio::spawn(listening),
+            tokio::spawn(follow::follow(host.clone(), since, ready.clone())),
             tokio::spawn(gather(host.clone(), drifts)),
             tokio::spawn(renew(host.clone(), running.clone())),
             tokio::spawn(events::forget(host.store.clone())),
@@ -160,6 +164,7 @@ impl Controller {
                     }
                 }
                 () = rung.wait(), if !full => {}
+                () = ready.notified(), if !full => {}
                 // With all slots taken, only a run that ends makes room.
                 () = tokio::time::sleep(sweep), if !full => {}
                 Some(_) = runs.join_next() => {}
@@ -221,6 +226,7 @@ fn shares(host: &Host, running: &Running) -> Shares {
     for kind in host.kinds.all() {
         shares.belongs(kind.resource.clone(), kind.plugin.clone());
     }
+    host.behind.kinds().into_iter().for_each(|kind| shares.refuse(kind));
     running.lock().values().for_each(|slot| shares.hold(&slot.claim.object.key.resource));
     shares
 }
@@ -293,7 +299,7 @@ async fn gather(host: Arc<Host>, mut drifts: mpsc::UnboundedReceiver<Arc<str>>) 
 /// Prolongs all leases of this host in one statement, and ends the runs whose lease is lost.
 async fn renew(host: Arc<Host>, running: Arc<Running>) {
     let ttl = host.config.lease;
-    let mut ticks = tokio::time::interval(ttl / 3);
+    let mut ticks = tokio::time::interval(ttl / 4);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;

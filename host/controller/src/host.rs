@@ -7,6 +7,7 @@ use threeport_scheduler::{Bell, Wake};
 use threeport_store::{Class, Error, ListQuery, Resource, Scope, Store};
 
 use crate::config::Config;
+use crate::follow::Behind;
 use crate::kinds::Kinds;
 use crate::merged::Specs;
 use crate::redact::Redactor;
@@ -21,6 +22,7 @@ pub(crate) struct Host {
     pub(crate) bell: Arc<dyn Bell>,
     pub(crate) kinds: Arc<Kinds>,
     pub(crate) serving: Serving,
+    pub(crate) behind: Behind,
     pub(crate) targets: Arc<Targets>,
     pub(crate) redactor: Redactor,
     pub(crate) watches: Watches,

@@ -17,6 +17,7 @@ mod config;
 mod controller;
 mod definition;
 mod events;
+mod follow;
 mod gates;
 mod guard;
 mod host;

@@ -23,7 +23,14 @@ const HISTORY: usize = 3;
 /// What this host does once the run is committed.
 pub(crate) enum Install {
     /// This version serves the next runs.
-    Serve { name: String, plugin: Arc<Plugin>, kinds: Vec<Kind>, grants: Grants },
+    Serve {
+        name: String,
+        plugin: Arc<Plugin>,
+        kinds: Vec<Kind>,
+        grants: Grants,
+        /// Digest of what served until now, on whichever host.
+        before: Option<String>,
+    },
     /// Nothing serves under this name any more.
     Remove { name: String },
 }
@@ -81,7 +88,8 @@ pub(crate) async fn run(host: &Host, claim: &Claim, body: &Value) -> Result<(Rep
         Ok(written) => written,
         Err(trouble) => return refuse(Gate::SchemaCompatible, Some(&plugin), trouble),
     };
-    let serves = body.pointer("/status/digest").and_then(Value::as_str) == Some(&plugin.digest);
+    let before = body.pointer("/status/digest").and_then(Value::as_str).map(str::to_owned);
+    let serves = before.as_ref() == Some(&plugin.digest);
     if body.pointer("/spec/rollout/paused") == Some(&json!(true)) && !serves {
         let message = format!(
             "version {version} ({}) is ready to serve; set spec.rollout.paused to false to let it",
@@ -98,7 +106,7 @@ pub(crate) async fn run(host: &Host, claim: &Claim, body: &Value) -> Result<(Rep
     claims.push(Claimed::new(READY, "True", "Serving", &message));
     let fields = fields(&plugin, json!(versions));
     let report = Report { fields: Some(fields), ops, ..Report::new(claims, Pace::Within(host.config.resync)) };
-    Ok((report, Some(Install::Serve { name, plugin, kinds, grants })))
+    Ok((report, Some(Install::Serve { name, plugin, kinds, grants, before })))
 }
 
 /// Has the Plugin looked at when its component is compiled.

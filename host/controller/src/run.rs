@@ -17,6 +17,7 @@ use crate::capabilities::Reader;
 use crate::carried::{Carried, target_name};
 use crate::conditions::{self, Claimed, READY, RECONCILING, STALLED};
 use crate::events::Note;
+use crate::follow;
 use crate::guard;
 use crate::host::Host;
 use crate::kinds::Kind;
@@ -63,6 +64,11 @@ pub(crate) async fn run(host: &Host, claim: &Claim, lease: &Lease, body: &Value)
         return Ok(report);
     }
     let served = host.kinds.get(&claim.object.key.resource);
+    if served.is_none() && follow::lags(host, &claim.object.key.resource).await? {
+        // Whoever has the plugin goes on; this host claims such objects again when it has it, too.
+        host.store.release(claim).await?;
+        return Err(Stop::LeaseLost);
+    }
     let plugin = served.as_ref().and_then(|kind| host.serving.get(&kind.plugin));
     let (Some(kind), Some((plugin, grants))) = (served, plugin) else {
         let abandon = abandoned(body).unwrap_or(false);

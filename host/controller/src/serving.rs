@@ -1,7 +1,7 @@
 //! Which plugins are loaded, which serve, and what they were granted.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -19,6 +19,8 @@ pub(crate) struct Serving {
     approved: Mutex<HashMap<String, Arc<Grants>>>,
     /// Components that are being loaded, by digest.
     jobs: Mutex<HashMap<String, Job>>,
+    /// What is loaded and not yet, or no more, in the registry: nobody loads it again while somebody has it.
+    recent: Mutex<HashMap<String, Weak<Plugin>>>,
 }
 
 /// Loading a component, for everybody who waits for it.
@@ -39,7 +41,13 @@ pub(crate) enum NotLoaded {
 
 impl Serving {
     pub(crate) fn new(runtime: Runtime) -> Self {
-        Self { runtime, registry: Registry::new(), approved: Mutex::default(), jobs: Mutex::default() }
+        Self {
+            runtime,
+            registry: Registry::new(),
+            approved: Mutex::default(),
+            jobs: Mutex::default(),
+            recent: Mutex::default(),
+        }
     }
 
     /// The plugin that serves under this name, and what it was granted.
@@ -68,16 +76,33 @@ impl Serving {
         digest: &str,
         patience: Duration,
     ) -> Result<Arc<Plugin>, NotLoaded> {
-        if let Some(plugin) = self.registry.find_loaded(name, digest) {
+        if let Some(plugin) = self.at_hand(name, digest) {
             return Ok(plugin);
         }
         let job = self.job(store, digest);
         match tokio::time::timeout(patience, job.clone()).await {
             Ok(done) => {
+                if let Ok(plugin) = &done {
+                    let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+                    recent.retain(|_, plugin| plugin.strong_count() > 0);
+                    recent.insert(digest.to_owned(), Arc::downgrade(plugin));
+                }
                 self.jobs().remove(digest);
                 done
             }
             Err(_elapsed) => Err(NotLoaded::Pending(job)),
+        }
+    }
+
+    fn at_hand(&self, name: &str, digest: &str) -> Option<Arc<Plugin>> {
+        let recent = || self.recent.lock().unwrap_or_else(PoisonError::into_inner).get(digest).and_then(Weak::upgrade);
+        self.registry.find_loaded(name, digest).or_else(recent)
+    }
+
+    /// Begins to load a component that will be asked for.
+    pub(crate) fn prepare(&self, store: &Store, name: &str, digest: &str) {
+        if self.at_hand(name, digest).is_none() {
+            drop(self.job(store, digest));
         }
     }
 

@@ -180,14 +180,14 @@ async fn complete(
 /// What a Plugin's run changes in this host.
 async fn follow_up(host: &Host, install: Install) {
     match install {
-        Install::Serve { name, plugin, kinds, grants } => {
-            let before = host.serving.registry.serving(&name).map(|plugin| plugin.digest.clone());
+        Install::Serve { name, plugin, kinds, grants, before } => {
+            let loaded = host.serving.registry.serving(&name).map(|plugin| plugin.digest.clone());
             let known = host.kinds.of_plugin(&name).len();
             host.serving.approve(&name, grants);
             let digest = plugin.digest.clone();
             host.serving.registry.install(&name, plugin);
             host.kinds.install(&name, &kinds);
-            if before.as_ref() == Some(&digest) && known == kinds.len() {
+            if [&before, &loaded].into_iter().all(|before| before.as_ref() == Some(&digest)) && known == kinds.len() {
                 return;
             }
             tracing::info!(plugin = name, digest, "serving");
@@ -258,6 +258,7 @@ mod tests {
         let host = Host {
             targets: Arc::new(Targets::new(store.clone(), Arc::clone(&kinds), config.target_pause)),
             serving: Serving::new(Runtime::new(Limits::default()).unwrap()),
+            behind: crate::follow::Behind::default(),
             redactor: crate::redact::Redactor::new(&config.digest_key),
             watches: Watches::new(Arc::new(|_: &str| {})),
             bell: Arc::new(local::bell().0),

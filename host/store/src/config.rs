@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use chacha20poly1305::aead::Generate;
 
+use crate::kept;
 use crate::types::Resource;
 
 /// What [`Store::open`](crate::Store::open) needs to know.
@@ -27,7 +28,7 @@ impl Config {
 
     /// A store with the default length of the log, in which core Secrets are encrypted.
     pub fn new(database: impl Into<Database>, key: Key32) -> Self {
-        let encrypted = vec![Resource::new("", "secrets")];
+        let encrypted = vec![Resource::new("", "secrets"), kept::resource()];
         Self { database: database.into(), key, keep_changes: Self::KEEP_CHANGES, encrypted }
     }
 }

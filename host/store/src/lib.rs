@@ -15,6 +15,7 @@ mod demand;
 mod engine;
 mod error;
 mod group;
+mod kept;
 mod layer;
 pub mod lifecycle;
 pub mod managers;

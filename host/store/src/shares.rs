@@ -1,6 +1,6 @@
 //! How claims are shared among those who work on them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::types::Resource;
@@ -12,6 +12,7 @@ pub struct Shares {
     most: Option<usize>,
     workers: HashMap<Resource, Arc<str>>,
     held: HashMap<Arc<str>, usize>,
+    refused: HashSet<Resource>,
 }
 
 impl Shares {
@@ -25,6 +26,11 @@ impl Shares {
         self.workers.insert(resource, worker);
     }
 
+    /// Nothing of this collection is claimed.
+    pub fn refuse(&mut self, resource: Resource) {
+        self.refused.insert(resource);
+    }
+
     /// One claim of this collection is held already.
     pub fn hold(&mut self, resource: &Resource) {
         self.take(resource, 1);
@@ -32,7 +38,7 @@ impl Shares {
 
     /// Whether somebody holds all that it may: then what is due may stay unclaimed.
     pub fn exhausted(&self) -> bool {
-        self.most.is_some_and(|most| self.held.values().any(|held| *held >= most))
+        !self.refused.is_empty() || self.most.is_some_and(|most| self.held.values().any(|held| *held >= most))
     }
 
     fn worker(&self, resource: &Resource) -> Arc<str> {
@@ -40,6 +46,9 @@ impl Shares {
     }
 
     pub(crate) fn room(&self, resource: &Resource) -> usize {
+        if self.refused.contains(resource) {
+            return 0;
+        }
         let Some(most) = self.most else { return usize::MAX };
         most.saturating_sub(self.held.get(&self.worker(resource)).copied().unwrap_or(0))
     }

@@ -40,29 +40,34 @@ impl TokenKeys {
     /// # Errors
     /// [`Error::Keys`] names the file that cannot be read, written or understood.
     pub fn load_or_create(directory: &Path) -> Result<Self, Error> {
-        let at = |file: &Path, error: &dyn std::fmt::Display| Error::Keys(format!("{}: {error}", file.display()));
         let current = directory.join(CURRENT);
         if !current.exists() {
             fs::create_dir_all(directory).map_err(|e| at(directory, &e))?;
-            let made = KeyPair::generate().map_err(|e| at(&current, &e))?;
             let temporary = directory.join("current.new");
-            crate::pki::write_private(&temporary, &made.serialize_pem()).map_err(|e| at(&temporary, &e))?;
+            crate::pki::write_private(&temporary, &Self::generate()?).map_err(|e| at(&temporary, &e))?;
             fs::rename(&temporary, &current).map_err(|e| at(&current, &e))?;
         }
-        let read = |file: &Path| -> Result<KeyPair, Error> {
-            let text = fs::read_to_string(file).map_err(|e| at(file, &e))?;
-            let pair = KeyPair::from_pem(&text).map_err(|e| at(file, &e))?;
-            if pair.algorithm() == &rcgen::PKCS_ECDSA_P256_SHA256 {
-                Ok(pair)
-            } else {
-                Err(at(file, &"must be an ECDSA key on the curve P-256 (PKCS#8, PEM)"))
-            }
-        };
-        let pair = read(&current)?;
-        let random = SystemRandom::new();
-        let signing = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pair.serialized_der(), &random)
-            .map_err(|e| at(&current, &e))?;
-        let mut public = vec![PublicKey::of(&pair)];
+        Self::of(&Self::files(directory)?)
+    }
+
+    /// A new key, in PEM.
+    ///
+    /// # Errors
+    /// When none can be made.
+    pub fn generate() -> Result<String, Error> {
+        let made = KeyPair::generate().map_err(|e| Error::Keys(format!("a new key of ServiceAccount tokens: {e}")))?;
+        Ok(made.serialize_pem())
+    }
+
+    /// The keys of `directory`, each with its name and in PEM, the one that signs first; empty when there is none that signs.
+    ///
+    /// # Errors
+    /// [`Error::Keys`] names the file that cannot be read.
+    pub fn files(directory: &Path) -> Result<Vec<(String, String)>, Error> {
+        let current = directory.join(CURRENT);
+        if !current.exists() {
+            return Ok(Vec::new());
+        }
         let mut others = Vec::new();
         for entry in fs::read_dir(directory).map_err(|e| at(directory, &e))? {
             let file = entry.map_err(|e| at(directory, &e))?.path();
@@ -71,8 +76,35 @@ impl TokenKeys {
             }
         }
         others.sort();
-        for file in others {
-            public.push(PublicKey::of(&read(&file)?));
+        let read = |file: std::path::PathBuf| {
+            let text = fs::read_to_string(&file).map_err(|e| at(&file, &e))?;
+            Ok((file.display().to_string(), text))
+        };
+        std::iter::once(current).chain(others).map(read).collect()
+    }
+
+    /// These keys, each with the name that it has in errors; the first one signs, the others only verify.
+    ///
+    /// # Errors
+    /// [`Error::Keys`] names the one that cannot be understood.
+    pub fn of(keys: &[(String, String)]) -> Result<Self, Error> {
+        let wrong = |name: &str, error: &dyn std::fmt::Display| Error::Keys(format!("{name}: {error}"));
+        let read = |(name, text): &(String, String)| -> Result<KeyPair, Error> {
+            let pair = KeyPair::from_pem(text).map_err(|e| wrong(name, &e))?;
+            if pair.algorithm() == &rcgen::PKCS_ECDSA_P256_SHA256 {
+                Ok(pair)
+            } else {
+                Err(wrong(name, &"must be an ECDSA key on the curve P-256 (PKCS#8, PEM)"))
+            }
+        };
+        let first = keys.first().ok_or_else(|| wrong(CURRENT, &"there is no key that signs"))?;
+        let pair = read(first)?;
+        let random = SystemRandom::new();
+        let signing = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pair.serialized_der(), &random)
+            .map_err(|e| wrong(&first.0, &e))?;
+        let mut public = vec![PublicKey::of(&pair)];
+        for other in &keys[1..] {
+            public.push(PublicKey::of(&read(other)?));
         }
         Ok(Self { random, signing, public })
     }
@@ -107,6 +139,10 @@ impl TokenKeys {
             .collect();
         json!({ "keys": keys })
     }
+}
+
+fn at(file: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::Keys(format!("{}: {error}", file.display()))
 }
 
 impl PublicKey {

@@ -16,7 +16,7 @@ const OLDEST: i64 = 14;
 
 /// On every connection. A statement that hangs and a host that stops in the middle of a transaction hold up the others no longer than this; the server
 /// looks by itself whether a client is still there.
-const SESSION: &str = "set statement_timeout = '30s'; set lock_timeout = '10s'; set idle_in_transaction_session_timeout = '5s'; \
+const SESSION: &str = "set statement_timeout = '30s'; set lock_timeout = '10s'; set idle_in_transaction_session_timeout = '2s'; \
      set client_connection_check_interval = '2s'; set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3; \
      set tcp_user_timeout = '10s'; set client_min_messages = warning; set time zone 'UTC'";
 
