@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use anyhow::{Context, Result, bail};
 use threeport_scheduler::jetstream::{self, Credentials};
 use threeport_scheduler::{Announce, Bell, Heed, Listener, Wake, local};
-use threeport_store::{Class, Store};
+use threeport_store::{Class, Database, Store};
 
 use crate::config;
 
@@ -23,9 +23,12 @@ pub(crate) async fn of(config: &config::Server, store: &Store) -> Result<(Arc<dy
         return Ok((bell, Box::new(listener)));
     };
     let doorbell = jetstream::connect(settings).await.context("--nats")?;
-    let heard = Arc::new(AtomicU64::new(0));
-    tokio::spawn(announce(store.clone(), doorbell.announcer, heard.clone()));
-    tokio::spawn(heed(store.clone(), doorbell.heeder, heard));
+    // Who has the database for itself has nobody to tell.
+    if matches!(config.database()?, Database::Postgres(_)) {
+        let heard = Arc::new(AtomicU64::new(0));
+        tokio::spawn(announce(store.clone(), doorbell.announcer, heard.clone()));
+        tokio::spawn(heed(store.clone(), doorbell.heeder, heard));
+    }
     let (bell, status) = (Arc::new(doorbell.bell), doorbell.status);
     tokio::spawn(ring_for_others(store.clone(), bell.clone(), move || status.trouble().is_some()));
     Ok((bell, Box::new(doorbell.listener)))

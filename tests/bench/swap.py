@@ -14,14 +14,15 @@ PLUGIN = "/apis/threeport.dev/v1/plugins/note"
 class Writers:
     """Merge patches on a clock, over several connections so that a slow answer does not stop it."""
 
-    def __init__(self, side):
+    def __init__(self, side, rate=RATE, seconds=SECONDS):
         self.side, self.bad, self.late, self.done = side, [], 0.0, 0
+        self.rate, self.seconds = rate, seconds
         self.threads = [threading.Thread(target=self.write, args=(first,)) for first in range(CONNECTIONS)]
 
     def write(self, first):
         connection = self.side.connect()
-        for number in range(first, RATE * SECONDS, CONNECTIONS):
-            due = self.began + number / RATE
+        for number in range(first, self.rate * self.seconds, CONNECTIONS):
+            due = self.began + number / self.rate
             time.sleep(max(0.0, due - time.monotonic()))
             self.late = max(self.late, time.monotonic() - due)
             path = f"{NOTES}/note-{number % OBJECTS}"
@@ -74,14 +75,18 @@ def digest(side):
     return json.loads(side.ask("GET", PLUGIN)[1])["status"]["digest"]
 
 
-def measure(server):
-    side = server.side
-    server.push("note-v1", "note")
-    for number in range(OBJECTS):
+def notes(side, count=OBJECTS):
+    for number in range(count):
         note = {"apiVersion": "test.threeport.dev/v1", "kind": "Note", "metadata": {"name": f"note-{number}"}, "spec": {"text": "0"}}
         status, answer = side.ask("POST", NOTES, note)
         if status != 201:
             raise SystemExit(f"a note got {status}: {answer}")
+
+
+def measure(server):
+    side = server.side
+    server.push("note-v1", "note")
+    notes(side)
     runs = lambda **labels: server.metrics("threeport_runs_total", resource="notes", **labels)
     before = runs()
     pushes, versions, swaps = [], [], []

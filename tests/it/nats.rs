@@ -8,7 +8,10 @@ use anyhow::{Context, Result, ensure};
 use kube::api::{Api, ApiResource, DynamicObject, ListParams, PostParams};
 use kube::core::GroupVersionKind;
 use serde_json::json;
+use threeport_test_postgres::Postgres;
 use threeport_tests::{Nats, Server, condition, eventually};
+
+use crate::postgres;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -26,13 +29,33 @@ async fn connected(server: &Server, connected: f64) -> Result<()> {
     .await
 }
 
+fn note(name: &str) -> Result<DynamicObject> {
+    Ok(serde_json::from_value(json!({
+        "apiVersion": "test.threeport.dev/v1", "kind": "Note", "metadata": {"name": name}, "spec": {"text": "hello"},
+    }))?)
+}
+
+/// So many Notes are there, and each is as it should be.
+async fn reconciled(api: &Api<DynamicObject>, count: usize) -> Result<()> {
+    eventually("every Note is reconciled", PATIENCE, || async {
+        let all = api.list(&ListParams::default()).await?.items;
+        ensure!(all.len() == count, "{} of {count} are there", all.len());
+        for note in all {
+            let (name, generation) = (note.metadata.name.unwrap_or_default(), note.metadata.generation);
+            let (ready, reason, message) = condition(&note.data, "Ready");
+            ensure!(ready == "True", "{name}: {reason}: {message}");
+            ensure!(note.data["status"]["observedGeneration"].as_i64() == generation, "{name}: {}", note.data);
+        }
+        Ok(())
+    })
+    .await
+}
+
 /// Creates Notes until it is stopped; each must be acknowledged.
 async fn write(api: Api<DynamicObject>, written: Arc<AtomicUsize>, stop: Arc<AtomicBool>) -> Result<usize> {
     let mut count = 0;
     while !stop.load(Relaxed) {
-        let note = serde_json::from_value(json!({
-            "apiVersion": "test.threeport.dev/v1", "kind": "Note", "metadata": {"name": format!("note-{count}")}, "spec": {"text": "hello"},
-        }))?;
+        let note = note(&format!("note-{count}"))?;
         api.create(&PostParams::default(), &note).await.context("a write fails because of NATS")?;
         count += 1;
         written.store(count, Relaxed);
@@ -77,18 +100,7 @@ async fn every_write_is_reconciled_while_nats_is_killed_wiped_and_frozen() -> Re
     stop.store(true, Relaxed);
     let count = writing.await.context("the writer does not panic")??;
 
-    eventually("every Note is reconciled", PATIENCE, || async {
-        let all = api.list(&ListParams::default()).await?.items;
-        ensure!(all.len() == count, "{} of {count} are there", all.len());
-        for note in all {
-            let (name, generation) = (note.metadata.name.unwrap_or_default(), note.metadata.generation);
-            let (ready, reason, message) = condition(&note.data, "Ready");
-            ensure!(ready == "True", "{name}: {reason}: {message}");
-            ensure!(note.data["status"]["observedGeneration"].as_i64() == generation, "{name}: {}", note.data);
-        }
-        Ok(())
-    })
-    .await?;
+    reconciled(&api, count).await?;
     let metrics = server.metrics()?;
     let rang = |outcome: &str| metrics.sum("threeport_bell_rings_total", &[&format!("outcome={outcome:?}")]);
     ensure!(rang("published") >= 30.0, "nothing went over NATS:\n{metrics}");
@@ -96,4 +108,42 @@ async fn every_write_is_reconciled_while_nats_is_killed_wiped_and_frozen() -> Re
     ensure!(metrics.sum("threeport_bell_hand_over_seconds_count", &[]) >= 30.0, "{metrics}");
     ensure!(metrics.sum("threeport_bell_trouble", &["reason=\"Unreachable\""]) == 1.0, "{metrics}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_hosts_share_the_work_that_either_is_given_and_miss_none_without_nats() -> Result<()> {
+    let (postgres, mut nats) = (Postgres::start()?, Nats::start().await?);
+    let (database, url) = (postgres.database()?, nats.url());
+    let environment = [(postgres::DATABASE, database.as_str()), ("THREEPORT_NATS", &url)];
+    let first = Server::start_with(&environment).await?;
+    first.push(&["note-v1"])?;
+    let second = postgres::beside(&first, &environment).await?;
+    for host in [&first, &second] {
+        connected(host, 1.0).await?;
+    }
+    let (here, there) = (notes(first.client().await?), notes(second.client().await?));
+    // The second is told of nothing but what the first rings.
+    for number in 0..60 {
+        here.create(&PostParams::default(), &note(&format!("here-{number}"))?).await?;
+    }
+    reconciled(&there, 60).await?;
+    let heard = second.metrics()?;
+    ensure!(heard.sum("threeport_bell_hand_over_seconds_count", &[]) > 0.0, "the second hears nothing:\n{heard}");
+    for host in [&first, &second] {
+        let metrics = host.metrics()?;
+        ensure!(metrics.sum("threeport_runs_total", &["resource=\"notes\""]) > 0.0, "one does it all:\n{metrics}");
+    }
+    nats.kill()?;
+    for number in 0..30 {
+        let (host, name) = if number % 2 == 0 { (&here, "gone") } else { (&there, "away") };
+        host.create(&PostParams::default(), &note(&format!("{name}-{number}"))?).await?;
+    }
+    reconciled(&here, 90).await?;
+    nats.wipe()?;
+    nats.restart().await?;
+    for host in [&first, &second] {
+        connected(host, 1.0).await?;
+    }
+    there.create(&PostParams::default(), &note("back")?).await?;
+    reconciled(&here, 91).await
 }

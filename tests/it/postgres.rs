@@ -9,11 +9,11 @@ use threeport_tests::{Server, eventually, tool};
 
 use crate::path;
 
-const DATABASE: &str = "THREEPORT_DATABASE";
+pub(crate) const DATABASE: &str = "THREEPORT_DATABASE";
 
 /// A host beside another: keys and certificates are the same.
-async fn beside(server: &Server, database: &str) -> Result<Server> {
-    let mut host = Server::new(&[(DATABASE, database)])?;
+pub(crate) async fn beside(server: &Server, environment: &[(&str, &str)]) -> Result<Server> {
+    let mut host = Server::new(environment)?;
     copy(&server.path("config"), &host.path("config"))?;
     host.boot(&[]).await?;
     Ok(host)
@@ -34,7 +34,7 @@ async fn two_hosts_on_postgresql_do_what_one_does_and_one_may_die() -> Result<()
     let (kubectl, cluster) = path::adopted_by(&first, namespace)?;
     cluster.image("localkube.test/pg:1", "one", 0)?;
     cluster.image("localkube.test/pg:2", "two", 0)?;
-    let second = beside(&first, &database).await?;
+    let second = beside(&first, &[(DATABASE, &database)]).await?;
     let there = second.kubectl()?;
 
     // What is written to one host is read and watched on the other, at once.

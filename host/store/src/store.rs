@@ -293,3 +293,22 @@ impl Store {
         self.engine.memory.commits()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::config::Key32;
+
+    #[tokio::test]
+    async fn only_what_is_not_known_yet_is_a_reason_to_look_what_others_did() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(Config::new(dir.path().join("db"), Key32::generate())).await.unwrap();
+        let looks = || store.engine.memory.news.notified().now_or_never().is_some();
+        store.committed_elsewhere(store.version());
+        assert!(!looks());
+        store.committed_elsewhere(store.version() + 1);
+        assert!(looks() && !looks());
+    }
+}

@@ -10,6 +10,9 @@ use super::{LONGEST_WAIT, Session, stream, wait};
 /// Between looks without a reason: somebody may have changed a setting.
 const CHECK: Duration = Duration::from_secs(30);
 
+/// Between looks with reasons: what fails again and again although all is as it must be must not keep everybody busy.
+const LEAST: Duration = Duration::from_millis(50);
+
 /// What takes longer is tried again.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -40,6 +43,7 @@ pub(super) async fn keep(session: Session) {
             // The event wakes us; should it get lost, this does.
             (false, _) => LONGEST_WAIT,
         };
+        tokio::time::sleep(LEAST).await;
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             // Whoever doubts while it is ill waits for the pause like everybody.
