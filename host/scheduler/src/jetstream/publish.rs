@@ -80,18 +80,15 @@ async fn publish(session: Session, pending: Arc<Pending>) {
             } else {
                 vec![Err("NATS is away".to_owned()); batch.len()]
             };
-            let mut failed = None;
+            // First, so that what is rung from now on stays here as well.
+            if let Some(why) = results.iter().find_map(|result| result.as_ref().err()) {
+                session.link.doubt(why);
+            }
             for (wake, result) in batch.iter().zip(results) {
                 match result {
                     Ok(sent) => meters::rang(Outcome::Published, usize::from(sent)),
-                    Err(why) => {
-                        session.home(wake.clone(), Outcome::Failed);
-                        failed = Some(why);
-                    }
+                    Err(_told) => session.home(wake.clone(), Outcome::Failed),
                 }
-            }
-            if let Some(why) = failed {
-                session.link.doubt(&why);
             }
         }
     }

@@ -63,12 +63,12 @@ async fn next(listener: &mut JetStreamListener, missing: impl std::fmt::Debug) -
     rings.expect("the bell is not gone")
 }
 
-/// What the stream holds.
-async fn held(nats: &Nats) -> u64 {
-    nats.context().await.get_stream("THREEPORT_WAKE").await.unwrap().cached_info().state.messages
+/// What the stream holds; None when there is none.
+async fn held(nats: &Nats) -> Option<u64> {
+    Some(nats.context().await.get_stream("THREEPORT_WAKE").await.ok()?.cached_info().state.messages)
 }
 
 /// Everything that was heard has been acknowledged.
 async fn is_empty(nats: &Nats) {
-    until("everything heard to be acknowledged", async || (held(nats).await == 0).then_some(())).await;
+    until("everything heard to be acknowledged", async || (held(nats).await? == 0).then_some(())).await;
 }
