@@ -101,11 +101,17 @@ impl Link {
 
     /// Until it is well again, rings stay in the process.
     pub(super) fn set_ill(&self, trouble: Trouble) {
+        let mut was_well = false;
         let changed = self.state.send_if_modified(|state| {
+            was_well = state.trouble.is_none();
             let news = state.trouble.as_ref() != Some(&trouble);
             state.trouble = Some(trouble.clone());
             news
         });
+        if was_well {
+            // What the server had taken already may never come.
+            self.heard.alarm();
+        }
         if changed {
             tracing::warn!(
                 reason = trouble.reason.name(),

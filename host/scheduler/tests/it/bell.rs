@@ -164,7 +164,7 @@ async fn a_ring_for_later_is_heard_when_its_time_comes_and_replaces_the_one_befo
 async fn whoever_rings_faster_than_nats_takes_waits_for_nothing() {
     let nats = Nats::start().await;
     let host = host(&nats).await;
-    nats.freeze();
+    nats.freeze().await;
     let started = Instant::now();
     (0..100_000).for_each(|uid| host.bell.ring(wake(uid)));
     let took = started.elapsed();

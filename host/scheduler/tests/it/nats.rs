@@ -85,9 +85,17 @@ impl Nats {
         std::fs::remove_dir_all(self.path("store")).unwrap();
     }
 
-    /// Nothing moves any more, and connections stand.
-    pub(crate) fn freeze(&self) {
+    /// Nothing moves any more, and connections stand. What it had taken before, it had answered and passed on.
+    pub(crate) async fn freeze(&self) {
         self.signal("-STOP");
+        let id = self.process.as_ref().unwrap().id();
+        until("all threads to stop", async || {
+            let threads = std::fs::read_dir(format!("/proc/{id}/task")).unwrap();
+            let mut states =
+                threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap());
+            states.all(|state| state.rsplit_once(") ").unwrap().1.starts_with('T')).then_some(())
+        })
+        .await;
     }
 
     pub(crate) fn thaw(&self) {

@@ -93,7 +93,7 @@ async fn a_server_that_comes_back_wiped_is_set_up_again() {
 async fn a_frozen_server_costs_a_moment_until_it_is_noticed() {
     let nats = Nats::start().await;
     let mut host = host(&nats).await;
-    nats.freeze();
+    nats.freeze().await;
     host.bell.ring(wake("a"));
     let rung = Instant::now();
     hears(&mut host.listener, ["a"]).await;
