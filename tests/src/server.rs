@@ -54,9 +54,18 @@ impl Server {
     /// # Errors
     /// When it does not come up; says its log.
     pub async fn start_to_stay(environment: &[(&str, &str)]) -> Result<Self> {
+        let mut server = Self::new_to_stay(environment)?;
+        server.boot(&[]).await?;
+        Ok(server)
+    }
+
+    /// [`new`](Self::new), on an address that it has again whenever it is started again.
+    ///
+    /// # Errors
+    /// When there is no room for its directories, or no port is free.
+    pub fn new_to_stay(environment: &[(&str, &str)]) -> Result<Self> {
         let mut server = Self::new(environment)?;
         server.listen = lasting_address()?;
-        server.boot(&[]).await?;
         Ok(server)
     }
 
@@ -65,6 +74,22 @@ impl Server {
     /// # Errors
     /// When it does not come up; says its log.
     pub async fn boot(&mut self, wrapper: &[&str]) -> Result<()> {
+        self.launch(wrapper)?;
+        let ready = eventually("the server answers", Duration::from_secs(30), || async {
+            self.kubectl()?.run(&["get", "--raw", "/readyz"])
+        })
+        .await;
+        if let Err(error) = ready {
+            bail!("{error:#}\n{}", std::fs::read_to_string(self.log()).unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// [`boot`](Self::boot) without waiting for what comes of it.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn launch(&mut self, wrapper: &[&str]) -> Result<()> {
         ensure!(self.process.is_none(), "the server runs already");
         let _absent = std::fs::remove_file(self.kubeconfig());
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log()).context("open the log")?;
@@ -86,14 +111,20 @@ impl Server {
             .envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.process =
             Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().context("start the server")?);
-        let ready = eventually("the server answers", Duration::from_secs(30), || async {
-            self.kubectl()?.run(&["get", "--raw", "/readyz"])
-        })
-        .await;
-        if let Err(error) = ready {
-            bail!("{error:#}\n{}", std::fs::read_to_string(self.log()).unwrap_or_default());
-        }
         Ok(())
+    }
+
+    /// Whether the process has ended by itself; then it can be started again.
+    ///
+    /// # Errors
+    /// When it cannot be asked for.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        let Some(process) = &mut self.process else { return Ok(true) };
+        if process.try_wait().context("look at the server")?.is_none() {
+            return Ok(false);
+        }
+        self.process = None;
+        Ok(true)
     }
 
     /// An environment variable for the next start.
