@@ -4,6 +4,7 @@
 
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use threeport_store::{Class, Config, Database, Key, Key32, Op, Precondition, Resource, Store};
@@ -33,6 +34,7 @@ async fn main() {
                 acknowledged_writes_survive(kill_after, &postgres.database().unwrap()).await;
                 nothing_is_lost_or_repeated_when_the_database_is_killed(kill_after, &mut postgres).await;
             }
+            a_frozen_host_holds_up_the_others_for_seconds_only(&postgres).await;
             println!("test acknowledged_writes_survive_kill_9 ... ok");
         }
     }
@@ -113,4 +115,35 @@ async fn nothing_is_lost_or_repeated_when_the_database_is_killed(kill_after: usi
     assert_eq!(check(&store, &acknowledged).await, CREATES);
     println!("PostgreSQL killed after {kill_after}: {CREATES} acknowledged and found");
     store.close().await.unwrap();
+}
+
+/// Wherever it was stopped: within a transaction that all others wait for, most of the time.
+async fn a_frozen_host_holds_up_the_others_for_seconds_only(postgres: &Postgres) {
+    let database = postgres.database().unwrap();
+    let other = open(database.parse().unwrap()).await;
+    let (mut server, mut lines) = start(&database);
+    let mut acknowledged = numbers(lines.by_ref().take(300));
+    let signal = |name: &str| {
+        let kill = Command::new("kill").args([format!("-{name}"), server.id().to_string()]).status();
+        assert!(kill.unwrap().success());
+    };
+    signal("STOP");
+    let began = Instant::now();
+    for n in 0..10 {
+        let name = format!("beside{n}");
+        let body = json!({"metadata": {"name": &name, "uid": &name}});
+        let key = Key { name: name.into(), ..key(0) };
+        let op = Op::Put { key, body, precondition: Precondition::Absent, edges: None, wake: Some(Class::User) };
+        other.write(vec![op]).await.unwrap();
+    }
+    let held_up = began.elapsed();
+    signal("CONT");
+    acknowledged.extend(numbers(lines));
+    assert!(server.wait().unwrap().success(), "a create failed although the host woke up");
+    assert_eq!(acknowledged.len(), CREATES);
+    other.fresh().await.unwrap();
+    assert_eq!(check(&other, &acknowledged).await, CREATES + 10);
+    println!("a frozen host held up another for {held_up:?}");
+    assert!(held_up < Duration::from_secs(14), "it held up the others for {held_up:?}");
+    other.close().await.unwrap();
 }

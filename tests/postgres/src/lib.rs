@@ -97,6 +97,31 @@ impl Postgres {
     /// # Errors
     /// When it is not installed or does not come up; says its log.
     pub fn start_with(settings: &[&str]) -> Result<Self> {
+        let mut made = Self::prepare(settings)?;
+        made.boot()?;
+        Ok(made)
+    }
+
+    /// [`start`](Self::start), encrypted: with a certificate and its key, both PEM.
+    ///
+    /// # Errors
+    /// When it is not installed or does not come up; says its log.
+    pub fn start_tls(certificate: &str, key: &str) -> Result<Self> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mut made = Self::prepare(&["ssl=on"])?;
+        for (name, pem) in [("server.crt", certificate), ("server.key", key)] {
+            let path = made.data().join(name);
+            std::fs::write(&path, pem).context("write a certificate")?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).context("protect it")?;
+            if let Some((user, group)) = user()? {
+                chown(&path, Some(user), Some(group)).context("give it away")?;
+            }
+        }
+        made.boot()?;
+        Ok(made)
+    }
+
+    fn prepare(settings: &[&str]) -> Result<Self> {
         let (programs, user) = (programs()?, user()?);
         let directory = tempfile::Builder::new().prefix("threeport-postgres").tempdir().context("make a directory")?;
         if let Some((user, group)) = user {
@@ -109,7 +134,7 @@ impl Postgres {
         let guard = guard.stdout(Stdio::null()).stderr(Stdio::null());
         let guard = guard.spawn().context("start the guard")?;
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let mut made = Self { directory, port: 0, server: None, guard, databases: AtomicUsize::new(0), settings };
+        let made = Self { directory, port: 0, server: None, guard, databases: AtomicUsize::new(0), settings };
         let secret = made.directory.path().join("password");
         std::fs::write(&secret, PASSWORD).context("write the password")?;
         let mut initdb = command(&programs.join("initdb"), user);
@@ -122,7 +147,6 @@ impl Postgres {
         ]);
         initdb.arg("--pwfile").arg(&secret).arg("-D").arg(made.data());
         output(initdb)?;
-        made.boot()?;
         Ok(made)
     }
 

@@ -72,8 +72,9 @@ impl Address {
             }
             Some("3D000") => "; make the database first (createdb), or correct its name",
             Some("42501") => "; the user must own the database's schema: grant create on schema public to it",
+            Some("25006") => "; it is read-only: is it a replica? give the address of the primary server",
             Some("53300") => "; raise max_connections on its server: each host uses eight",
-            _ if matches!(error, sqlx::Error::Tls(_)) => {
+            _ if matches!(error, sqlx::Error::Tls(_)) || error.to_string().contains("certificate") => {
                 "; give the authority's certificate with sslrootcert=FILE in the address, or sslmode=require to encrypt without knowing whom for"
             }
             _ => "",

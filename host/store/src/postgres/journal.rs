@@ -35,7 +35,10 @@ pub(super) const CHANNEL: &str = "threeport";
 pub(super) const KEPT: i64 = 10_000;
 
 /// Groups that are read at a time.
-const BATCH: i64 = 1000;
+const BATCH: i64 = 200;
+
+/// Changes that are read at a time, unless a group has more.
+const CHANGES: i64 = 2000;
 
 /// The newest row of the journal.
 #[derive(Clone, Copy, Debug, FromRow, PartialEq, Eq)]
@@ -183,7 +186,9 @@ pub(super) async fn follow(
     while seq < head.seq {
         let sql = "select seq, rv, format, news from journal where seq > $1 and seq <= $2 order by seq limit $3";
         let query = sqlx::query_as::<_, Written>(sql).bind(seq).bind(head.seq).bind(BATCH);
-        let groups = query.fetch_all(&mut *conn).await.map_err(failed)?;
+        let mut groups = query.fetch_all(&mut *conn).await.map_err(failed)?;
+        let most = i64::try_from(memory.read().version).unwrap_or(i64::MAX).saturating_add(CHANGES);
+        groups.truncate(groups.iter().take_while(|group| group.rv <= most).count().max(1));
         let (Some(first), Some(last)) = (groups.first(), groups.last()) else { return Ok(Followed::Lost) };
         if first.seq != seq + 1 {
             return Ok(Followed::Lost);

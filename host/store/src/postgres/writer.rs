@@ -34,6 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Requests wait this long for a server that is away.
 const WAIT: Duration = Duration::from_secs(15);
 
+/// So many groups are read under the lock of all hosts at most.
+const BEHIND: i64 = 100;
+
 /// Between attempts to reach it.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -59,6 +62,8 @@ pub(super) struct Writer {
     stale: bool,
     /// Who claimed anything through this process.
     owners: HashSet<Arc<str>>,
+    /// How many are decided one by one, because the server refused a group that they were in.
+    alone: usize,
     /// Whether it was said that the server is away.
     away: bool,
 }
@@ -118,6 +123,7 @@ impl Writer {
             reached,
             stale: false,
             owners: HashSet::new(),
+            alone: 0,
             away: false,
         }
     }
@@ -188,10 +194,20 @@ impl Writer {
                     }
                     continue;
                 }
+                Err(Failure::Lasting(why)) if self.group.len() > 1 && !matches!(why, Error::Full(_)) => {
+                    // One of them cannot be written; the others must not suffer for it.
+                    self.alone = self.group.len();
+                    self.put_back();
+                    continue;
+                }
                 Err(Failure::Lasting(why)) => {
                     meters::commit_failed();
                     tracing::error!(error = %why, "a transaction failed; nothing of it was written");
-                    let refused = std::mem::take(&mut self.group);
+                    let mut refused = std::mem::take(&mut self.group);
+                    if refused.is_empty() {
+                        // It did not come to a group: there will be none for anybody.
+                        refused.extend(self.waiting.drain(..));
+                    }
                     // Nobody hears of it before what was decided in memory is forgotten; if that fails as well, it is done before anything else.
                     let _tried = tokio::time::timeout(PATIENCE, self.look()).await;
                     refused.into_iter().for_each(|(_, asked)| asked.refuse(&why));
@@ -213,12 +229,16 @@ impl Writer {
         }
     }
 
+    /// Nothing of the group was written, so it can be decided again.
+    fn put_back(&mut self) {
+        let group = std::mem::take(&mut self.group);
+        group.into_iter().rev().for_each(|asked| self.waiting.push_front(asked));
+    }
+
     /// After a failure that may pass: who has waited too long hears of it, the others wait on.
     fn put_off(&mut self, why: &Error) {
         if self.sent.is_none() {
-            // Nothing of it was written, so it can be decided again.
-            let group = std::mem::take(&mut self.group);
-            group.into_iter().rev().for_each(|asked| self.waiting.push_front(asked));
+            self.put_back();
         } else if self.group.first().is_some_and(|(since, _)| since.elapsed() > WAIT) {
             let undecided = Error::Undecided(why.to_string());
             self.group.drain(..).for_each(|(_, asked)| asked.refuse(&undecided));
@@ -238,11 +258,23 @@ impl Writer {
         }
         let mut conn = self.connected().await?;
         let head = Head::lock(&mut conn).await?;
-        if self.catch_up(&mut conn, &head, true).await? {
-            self.serve(&mut conn, head).await?;
+        let mut served = Ok(());
+        if head.seq - self.seq() > BEHIND {
+            // Reading that much must not hold up the other hosts.
+            sqlx::raw_sql("rollback").execute(&mut conn).await?;
+            self.catch_up(&mut conn, &head, false).await?;
+        } else if self.catch_up(&mut conn, &head, true).await? {
+            served = self.serve(&mut conn, head).await;
+            match served {
+                Err(Failure::Lasting(_)) => {
+                    sqlx::raw_sql("rollback").execute(&mut conn).await?;
+                }
+                Err(Failure::Passing(_)) => return served,
+                Ok(()) => {}
+            }
         }
         self.conn = Some(conn);
-        Ok(())
+        served
     }
 
     /// Looks what others did.
@@ -299,15 +331,14 @@ impl Writer {
             );
             self.group.drain(..).for_each(|(_, asked)| asked.refuse(&why));
         } else {
-            let group = std::mem::take(&mut self.group);
-            group.into_iter().rev().for_each(|asked| self.waiting.push_front(asked));
+            self.put_back();
         }
         Ok(())
     }
 
     /// Brings memory to where the journal is; false if that ended the transaction.
     async fn catch_up(&mut self, conn: &mut PgConnection, head: &Head, locked: bool) -> Result<bool, Failure> {
-        head.understood()?;
+        head.understood().map_err(Failure::Lasting)?;
         let engine = &self.engine;
         engine.memory.set_clock(head.now);
         match follow(conn, &engine.memory, &engine.crypt, self.seq(), head).await? {
@@ -338,7 +369,9 @@ impl Writer {
         // Whoever came while the lock was waited for comes along.
         self.take_waiting();
         let mut bytes = 0;
-        while self.group.len() < GROUP && bytes < GROUP_BYTES {
+        let most = if self.alone > 0 { 1 } else { GROUP };
+        self.alone = self.alone.saturating_sub(1);
+        while self.group.len() < most && bytes < GROUP_BYTES {
             let Some((since, asked)) = self.waiting.pop_front() else { break };
             bytes += asked.request.size();
             if let Request::Claim { owner, .. } = &asked.request {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use futures::StreamExt;
 use serde_json::json;
 use threeport_store::{Change, Completion, Demand, Error, ListQuery};
+use threeport_test_postgres::Postgres;
 
 use crate::*;
 
@@ -194,4 +195,46 @@ async fn sessions_that_are_cut_anywhere_lose_nothing_and_repeat_nothing() {
     let made = (writers * each) as u64;
     let host = one.reopen().await;
     assert_eq!((host.version(), host.queue().items as u64), (1 + made, made));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_the_database_cannot_hold_fails_alone() {
+    let (one, _other) = two().await;
+    let before = one.commits();
+    // No text of PostgreSQL holds a NUL.
+    let writes = (0..100).map(|n| {
+        let store = one.store.clone();
+        let name = if n == 50 { "with\0nul".to_owned() } else { format!("n{n}") };
+        tokio::spawn(async move { store.write(vec![put_due(&key("a", &name), json!(n), ABSENT)]).await })
+    });
+    let written = futures::future::try_join_all(writes.collect::<Vec<_>>()).await.unwrap();
+    let failed: Vec<_> = (0..).zip(&written).filter(|(_, written)| written.is_err()).map(|(n, _)| n).collect();
+    assert_eq!(failed, [50], "{:?}", written.iter().find(|written| written.is_err()));
+    assert!(one.commits() > before);
+    assert_eq!((one.version(), one.queue().items), (100, 99));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_database_that_hangs_is_said_to_be_away_and_used_again_when_it_is_back() {
+    let server = tokio::task::spawn_blocking(|| Postgres::start().unwrap()).await.unwrap();
+    let database: Database = server.database().unwrap().parse().unwrap();
+    let store = Store::open(Config::new(database, Key32::new([7; 32]))).await.unwrap();
+    write(&store, put(&key("a", "before"), json!(1), ABSENT)).await;
+    let next = store.write(vec![put(&key("a", "waits"), json!(1), ABSENT)]);
+    server.signal("STOP").unwrap();
+    let (fresh, _whatever) = tokio::join!(store.fresh(), next);
+    assert!(matches!(fresh, Err(Error::Away(_))), "{fresh:?}");
+    let refused = store.write(vec![put(&key("a", "late"), json!(1), ABSENT)]).await.unwrap_err();
+    assert!(matches!(refused, Error::Away(_) | Error::Undecided(_)), "{refused}");
+    server.signal("CONT").unwrap();
+    until("the database to be used again", async || store.fresh().await.is_ok()).await;
+    write(&store, put(&key("a", "after"), json!(1), ABSENT)).await;
+    // What was said not to be written is not, and memory is what is on disk.
+    assert!(matches!(refused, Error::Undecided(_)) || store.get(&key("a", "late")).await.unwrap().is_none());
+    let all = || ListQuery { scope: scope(), limit: None, after: None, at: None };
+    let before = names(&store.list(all()).await.unwrap().items);
+    store.close().await.unwrap();
+    let url: Database = server.url("test0").parse().unwrap();
+    let store = Store::open(Config::new(url, Key32::new([7; 32]))).await.unwrap();
+    assert_eq!(names(&store.list(all()).await.unwrap().items), before);
 }

@@ -5,6 +5,7 @@ mod copy;
 mod engines;
 mod files;
 mod hosts;
+mod refusals;
 
 use std::sync::Arc;
 use std::time::Duration;

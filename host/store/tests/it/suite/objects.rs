@@ -205,16 +205,16 @@ async fn a_large_blob_is_written_in_pieces_and_given_up_without_a_trace() {
 async fn blobs_that_nobody_names_go_after_a_grace_time() {
     let store = open().await;
     let (kept, old) = (store.put_blob("kept").await.unwrap(), store.put_blob("old").await.unwrap());
-    let collect = |keep: &str| store.collect_blobs(vec![keep.to_owned()], Duration::from_millis(50));
+    let collect = |keep: &str| store.collect_blobs(vec![keep.to_owned()], Duration::from_millis(500));
     assert_eq!(collect(&kept).await.unwrap(), 0, "not yet");
     let mut slow = store.blob_writer();
     slow.write(&[1; 1 << 20]).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    tokio::time::sleep(Duration::from_millis(520)).await;
     assert!(store.touch_blob(&old).await.unwrap(), "whoever is about to name it says so");
     assert_eq!(collect(&kept).await.unwrap(), 1, "the upload that does not end");
     assert!(slow.finish().await.unwrap_err().to_string().contains("took too long"));
     assert!(store.get_blob(&old).await.unwrap().is_some());
-    tokio::time::sleep(Duration::from_millis(60)).await;
+    tokio::time::sleep(Duration::from_millis(520)).await;
     assert_eq!(collect(&kept).await.unwrap(), 1);
     assert!(store.get_blob(&old).await.unwrap().is_none() && !store.touch_blob(&old).await.unwrap());
     let store = store.reopen().await;
