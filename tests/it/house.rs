@@ -40,7 +40,7 @@ fn picture() -> BTreeMap<&'static str, BTreeSet<&'static str>> {
         ("threeport-sdk", BTreeSet::from(["threeport-sdk-macros"])),
         ("threeport-sdk-macros", BTreeSet::new()),
         ("threeport-test-postgres", BTreeSet::new()),
-        ("threeport-tests", BTreeSet::new()),
+        ("threeport-tests", BTreeSet::from(["threeport-test-postgres"])),
     ])
 }
 
