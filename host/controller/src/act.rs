@@ -117,7 +117,7 @@ impl Actor<'_, '_> {
                     .iter()
                     .zip(&healthy)
                     .any(|(other, healthy)| other.target == item.target && other.stage < item.stage && !healthy);
-            let needs = before.as_ref().is_none_or(|seen| needs_apply(item, seen));
+            let needs = before.as_ref().is_none_or(|seen| needs_apply(item, seen) || self.stale(seen));
             if needs && blocked {
                 complete = false;
                 outcome.inventory.push(before.map_or_else(|| intended(item), |seen| seen.entry));
@@ -182,6 +182,12 @@ impl Actor<'_, '_> {
         Ok(outcome)
     }
 
+    /// Whether a run whose lease was lost could still write over what is there: it is stamped with our epoch, as it is.
+    fn stale(&self, seen: &Seen) -> bool {
+        let on_it = |live| threeport_kube::epoch_on(live, &self.owner.uid);
+        self.claim.lapsed > 0 && seen.live.as_ref().is_some_and(|live| on_it(live) <= self.claim.lapsed)
+    }
+
     /// Writes down what may come to be on targets before it does.
     async fn intend(&self, items: &[Item], old: &HashMap<Identity, Seen>) -> Result<(), Stop> {
         let new: Vec<InventoryEntry> = items
@@ -219,7 +225,7 @@ impl Actor<'_, '_> {
             self.lease.check()?;
         }
         let adopt = item.adopt || self.wishes.adopts(&item.reference);
-        let options = ApplyOptions { adopt, shared: item.shared };
+        let options = ApplyOptions { adopt, shared: item.shared, newer_than: self.claim.lapsed };
         let answer = connected.target.apply(&self.owner, &item.body, &options).await;
         self.reach.note(&connected, &answer);
         match answer {
@@ -230,6 +236,7 @@ impl Actor<'_, '_> {
                     live: self.redactor.project(&applied.live, &item.body),
                     keep: item.keep,
                     adopted: applied.adopted,
+                    awaited: 0,
                     error: None,
                 };
                 entry.uid = applied.live.pointer("/metadata/uid").and_then(Value::as_str).map(str::to_owned);

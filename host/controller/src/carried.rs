@@ -89,9 +89,17 @@ pub(crate) struct ManifestState {
     /// It was there before and was taken over: removing means letting go of it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) adopted: bool,
+    /// A run lost its lease when it was about to make it: until then (milliseconds since 1970) it is looked for, though it is not there.
+    #[serde(skip_serializing_if = "none")]
+    pub(crate) awaited: u64,
     /// Why the target refused it the last time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<Refusal>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn none(until: &u64) -> bool {
+    *until == 0
 }
 
 /// A target's refusal of a manifest.

@@ -1,18 +1,24 @@
 //! Removing what is no longer wanted, letting go of what was there before, leaving behind what cannot be reached any more.
 
 use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use threeport_kube::{Health, Removed, State};
+use threeport_store::InventoryEntry;
 use threeport_wasm::Verb;
 use tracing::Instrument as _;
 
 use crate::act::{Actor, Outcome};
+use crate::carried::ManifestState;
 use crate::events::Note;
 use crate::request::{Seen, Sight};
 use crate::stats::add;
-use crate::trouble::{Stop, Trouble};
+use crate::trouble::{Pace, Stop, Trouble};
 use crate::wishes::OnDelete;
+
+/// A create that is later than this was not on its way.
+const LATE: Duration = Duration::from_secs(10);
 
 /// What becomes of something that is no longer wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +57,9 @@ impl Actor<'_, '_> {
             }
             // What could not be read, or not in that version, may be there all the same: the removal looks itself.
             if seen.live.is_none() && seen.sight == Sight::Clear {
+                if seen.entry.uid.is_none() && self.claim.lapsed > 0 {
+                    await_late(seen, outcome);
+                }
                 continue;
             }
             let fate = fate(&seen, self.deleting, self.wishes.on_delete);
@@ -125,6 +134,24 @@ impl Actor<'_, '_> {
             Err(error) => Ok(Err(self.trouble(reference, &error)?)),
         }
     }
+}
+
+/// A run that lost its lease meant to make it, and its create may be on its way still: for a while it is looked for, and removed when it is found.
+fn await_late(seen: Seen, outcome: &mut Outcome) {
+    let Seen { entry, state, reference, .. } = seen;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let until = match state.awaited {
+        0 => now + LATE,
+        until => Duration::from_millis(until),
+    };
+    let Some(left) = until.checked_sub(now).filter(|left| !left.is_zero()) else { return };
+    let message = format!(
+        "{reference} is not there, but a host that lost its lease may be late with it: it is looked for some seconds more"
+    );
+    outcome.left.get_or_insert(Trouble { pace: Pace::Within(left), ..Trouble::waiting("LateCreate", message) });
+    let awaited = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
+    let state = ManifestState { awaited, ..state }.write();
+    outcome.inventory.push(InventoryEntry { state, ..entry });
 }
 
 fn fate(seen: &Seen, deleting: bool, on_delete: Option<OnDelete>) -> Fate {

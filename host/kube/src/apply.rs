@@ -24,8 +24,9 @@ impl Target {
     /// Applies one manifest for `owner`.
     ///
     /// The live object is read first: another owner's, a newer run's, a terminating one, or one that is not ours is refused. What is sent carries the
-    /// resourceVersion that was read, so that nothing comes between the check and the write. The epoch is stamped with a change and only then: a run that
-    /// finds everything as wanted writes nothing, or every run would wake the next one.
+    /// resourceVersion that was read, or that nothing is there, so that nothing comes between the check and the write. The epoch is stamped with a change and
+    /// only then: a run that finds everything as wanted writes nothing, or every run would wake the next one. The exception is a run that follows one whose
+    /// lease ran out, see [`ApplyOptions::newer_than`].
     pub async fn apply(&self, owner: &Owner, manifest: &Value, options: &ApplyOptions) -> Result<Applied, Error> {
         let reference = Reference::of(manifest);
         let step = step("apply", &reference);
@@ -51,7 +52,7 @@ impl Target {
 
     async fn create(&self, sending: &Sending<'_>, mark: &Mark<'_>, intent: &Value) -> Result<Applied, Error> {
         // Not forced: should another owner be faster, its label conflicts with ours instead of being overwritten.
-        let live = self.patch(sending, &mark.stamped(intent, None), false, false).await?;
+        let live = self.patch(sending, &mark::absent(mark.stamped(intent, None)), false, false).await?;
         Ok(Applied { adopted: false, live, changed: true })
     }
 
@@ -65,7 +66,8 @@ impl Target {
     ) -> Result<Applied, Error> {
         let ours = mark.check(sending.step, live, options)?;
         let force = ours && !options.shared;
-        if ours {
+        let newest = options.newer_than == 0 || mark::epoch(live, mark.uid()) > options.newer_than;
+        if ours && newest {
             let same = mark.kept(intent, live);
             if mark.applied_is(intent, live) && project(live, &same) == same {
                 return Ok(unmoved(live));

@@ -92,18 +92,26 @@ pub struct Owner {
     pub epoch: u64,
 }
 
+/// Epoch of the run of this owner that last changed a live object; 0 when none did.
+pub fn epoch_on(live: &Value, owner_uid: &str) -> u64 {
+    mark::epoch(live, owner_uid)
+}
+
 /// Group of an apiVersion; empty for core.
 pub fn group(api_version: &str) -> &str {
     api_version.split_once('/').map_or("", |(group, _)| group)
 }
 
 /// How to apply one manifest.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct ApplyOptions {
     /// Take over an object that exists and has no owner of ours. What it was managed by is written down on it ([`ADOPTED`]).
     pub adopt: bool,
     /// Other owners may contribute: no ownership check, no forcing.
     pub shared: bool,
+    /// A run with this epoch may still be about to write, though its lease is over. An object that it could write over is stamped with ours even if it is as
+    /// wanted: what that run has read is then out of date, and the target refuses it. 0: there is none.
+    pub newer_than: u64,
 }
 
 /// What an apply did.

@@ -51,6 +51,10 @@ impl<'a> Mark<'a> {
         })
     }
 
+    pub(crate) fn uid(&self) -> &str {
+        &self.owner.uid
+    }
+
     pub(crate) fn manager(&self) -> &str {
         &self.manager
     }
@@ -215,6 +219,20 @@ fn feed(hasher: &mut Sha256, value: &Value) {
         }
         plain => hasher.update(format!("={plain};")),
     }
+}
+
+/// Of the owner's last change: as its only owner, or as one of several.
+pub(crate) fn epoch(live: &Value, owner_uid: &str) -> u64 {
+    let shared = annotation(live, &format!("{SHARED_EPOCH}{owner_uid}"));
+    let own = || annotation(live, EPOCH).filter(|_| label(live, OWNER_UID) == Some(owner_uid));
+    shared.or_else(own).and_then(|epoch| epoch.parse().ok()).unwrap_or(0)
+}
+
+/// Binds a body to nothing being there. No object has the first resourceVersion of a cluster, so where one is, this is a conflict; where none is, Kubernetes makes
+/// it. Without that, a late create would be an apply over what a newer run of the same owner made.
+pub(crate) fn absent(mut body: Value) -> Value {
+    body["metadata"]["resourceVersion"] = "1".into();
+    body
 }
 
 /// Binds a body to the object that was read: another one of the same name, or a later state of it, is a conflict.

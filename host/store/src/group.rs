@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::layer::{Draft, InventoryWrite, Layer, Step};
 use crate::lifecycle;
 use crate::managers;
-use crate::queue::{Queue, span};
+use crate::queue::{Queue, Work, span};
 use crate::shares::Shares;
 use crate::state::{Entry, State};
 use crate::trace::TraceContext;
@@ -101,6 +101,7 @@ impl Group<'_> {
             let claim = Claim {
                 object: entry.object.clone(),
                 epoch: work.epoch,
+                lapsed: work.lapsed,
                 owner: owner.clone(),
                 wanted: work.wanted,
                 attempts: work.attempts,
@@ -132,7 +133,7 @@ impl Group<'_> {
         let mut lost = Vec::new();
         for (uid, epoch) in leases {
             let id = self.draft().id_of(uid);
-            let held = |work: &&crate::queue::Work| work.owner.as_deref() == Some(owner) && work.epoch == *epoch;
+            let held = |work: &&Work| work.owner.as_deref() == Some(owner) && work.epoch == *epoch;
             match id.filter(|id| self.queue.get(*id).as_ref().is_some_and(held)) {
                 Some(id) => self.queue.update(id, |work| work.until = self.now.saturating_add(span(ttl))),
                 None => lost.push(uid.clone()),
@@ -149,7 +150,7 @@ impl Group<'_> {
 
     pub(crate) fn release(&mut self, claim: &Lease) -> Result<(), Error> {
         let entry = self.held(&self.draft(), claim)?;
-        self.queue.update(entry.id, |work| work.owner = None);
+        self.queue.update(entry.id, Work::give_up);
         Ok(())
     }
 

@@ -42,6 +42,8 @@ pub(crate) struct Work {
     pub(crate) owner: Option<Arc<str>>,
     pub(crate) epoch: u64,
     pub(crate) until: i64,
+    /// The newest epoch whose lease ended without a result, as far as this process knows.
+    pub(crate) lapsed: u64,
     /// When a run of it ended last, as far as this process knows.
     pub(crate) ran: Option<i64>,
     /// Of the write that made it due, until a run has it.
@@ -61,9 +63,17 @@ impl Work {
             owner: None,
             epoch: 0,
             until: 0,
+            lapsed: 0,
             ran: None,
             trace: None,
         }
+    }
+}
+
+impl Work {
+    /// Its lease ends without a result.
+    pub(crate) fn give_up(&mut self) {
+        (self.owner, self.lapsed) = (None, self.epoch);
     }
 }
 
@@ -164,7 +174,7 @@ impl Queue {
             self.items.get(id).and_then(|work| work.owner.as_ref()).is_some_and(|owner| owners.contains(owner))
         });
         for id in held.map(|(_, id)| *id).collect::<Vec<_>>() {
-            self.update(id, |work| work.owner = None);
+            self.update(id, Work::give_up);
         }
     }
 
@@ -203,7 +213,7 @@ impl Queue {
             if until > now {
                 break;
             }
-            self.update(id, |work| work.owner = None);
+            self.update(id, Work::give_up);
         }
     }
 
@@ -374,6 +384,7 @@ mod tests {
         assert_eq!(queue.next_due(109), Some(Duration::from_micros(1)));
         assert_eq!(queue.claim(&"two".into(), TTL, 1, Shares::default(), 110), [1]);
         assert_eq!((queue.get(1).unwrap().epoch, queue.get(1).unwrap().owner.as_deref()), (2, Some("two")));
+        assert_eq!(queue.get(1).unwrap().lapsed, 1, "the first may still be about to write on a target");
     }
 
     #[test]

@@ -199,6 +199,7 @@ pub(crate) fn queue(rows: Vec<StoredWork>, state: &State) -> Queue {
             owner: row.owner.map(Into::into),
             epoch: row.epoch.unsigned_abs(),
             until: row.until,
+            lapsed: 0,
             ran: None,
             trace: row.trace.as_deref().and_then(TraceContext::parse),
         };

@@ -45,6 +45,8 @@ pub struct Claim {
     pub object: Object,
     /// Fences every effect of this run.
     pub epoch: u64,
+    /// The newest epoch whose lease ended without a result: a run under it may still be about to write on a target. 0: there is none.
+    pub lapsed: u64,
     /// Owner name the claim was made with.
     pub owner: Arc<str>,
     /// The `wanted` this run answers.

@@ -5,6 +5,7 @@
 #[path = "../../../kube/tests/target/support.rs"]
 mod support;
 
+mod late;
 mod owning;
 mod plugins;
 mod runs;

@@ -108,6 +108,16 @@ impl World {
         Self { store, monitor, bell, host, dir }
     }
 
+    /// [`restarted`](Self::restarted), with something happening while no host runs.
+    pub(crate) async fn restarted_after(self, meanwhile: impl AsyncFnOnce(&Store)) -> Self {
+        let Self { store, host, dir, .. } = self;
+        host.stop.send_replace(true);
+        host.task.await.unwrap();
+        meanwhile(&store).await;
+        let (bell, monitor, host) = start(&store, |_, _| {});
+        Self { store, monitor, bell, host, dir }
+    }
+
     /// Stops the host and looks that it left nothing behind.
     pub(crate) async fn stop(self) {
         self.host.stop.send_replace(true);

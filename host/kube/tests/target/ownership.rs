@@ -22,7 +22,7 @@ async fn a_second_owner_is_refused_by_name() {
     let (target, ns) = target().await;
     let manifest = config_map(&ns, "web", json!({"a": "1"}));
     target.apply(&owner("first", 1), &manifest, &options()).await.unwrap();
-    for options in [options(), ApplyOptions { adopt: true, shared: false }] {
+    for options in [options(), ApplyOptions { adopt: true, ..options() }] {
         let error = target.apply(&owner("second", 9), &manifest, &options).await.unwrap_err();
         assert_eq!(error.class(), Class::Conflict);
         assert!(error.to_string().contains("thing.example.com/tests/first"), "{error}");
@@ -93,12 +93,48 @@ async fn a_run_gets_through_while_others_write_and_the_newest_epoch_stays() {
     assert_eq!(live["data"]["a"], newest.to_string());
 }
 
+/// A create that comes late is no apply over what a newer run made meanwhile.
+#[tokio::test]
+async fn of_runs_that_create_at_once_the_newest_stays() {
+    let (target, ns) = target().await;
+    for round in 0..10 {
+        let manifest = |v: u64| config_map(&ns, &format!("web-{round}"), json!({"a": v.to_string()}));
+        // The newest first: the others find that nothing is there, and come when it has written.
+        let runs = (2..8).rev();
+        let runs =
+            runs.map(async |epoch| (epoch, target.apply(&owner("u1", epoch), &manifest(epoch), &options()).await));
+        let outcomes = futures::future::join_all(runs).await;
+        let done = outcomes.iter().filter(|(_, outcome)| outcome.is_ok()).map(|(epoch, _)| *epoch);
+        let newest = done.max().expect("one gets through").to_string();
+        let live = live(&target, &manifest(0)).await;
+        assert_eq!(live["metadata"]["annotations"]["threeport.dev/epoch"], newest, "{outcomes:?}");
+        assert_eq!(live["data"]["a"], newest);
+    }
+}
+
+/// A run whose lease ran out has read the object and is about to write; the next run finds everything as it wants it.
+#[tokio::test]
+async fn after_a_lost_lease_what_is_as_wanted_is_stamped_once() {
+    let (target, ns) = target().await;
+    let manifest = config_map(&ns, "web", json!({"a": "1"}));
+    let before = target.apply(&owner("u1", 3), &manifest, &options()).await.unwrap().live;
+    let lost = ApplyOptions { newer_than: 4, ..options() };
+    let next = target.apply(&owner("u1", 5), &manifest, &lost).await.unwrap();
+    assert_eq!(next.live["metadata"]["annotations"]["threeport.dev/epoch"], "5");
+    assert!(next.changed, "what the lost run has read is as it was");
+    assert_ne!(next.live["metadata"]["resourceVersion"], before["metadata"]["resourceVersion"]);
+    let late = target.apply(&owner("u1", 4), &config_map(&ns, "web", json!({"a": "2"})), &options()).await;
+    assert!(matches!(late, Err(Error::Fenced { ours: 4, theirs: 5, .. })), "{late:?}");
+    // Once is enough: a run that writes each time would wake the next one each time.
+    assert!(!target.apply(&owner("u1", 6), &manifest, &lost).await.unwrap().changed);
+}
+
 #[tokio::test]
 async fn what_exists_is_adopted_only_when_asked_and_only_without_conflict() {
     let (target, ns) = target().await;
     let manifest = foreign(&ns, json!({"a": "theirs"})).await;
     let wanted = |a: &str| config_map(&ns, "web", json!({"a": a}));
-    let adopt = ApplyOptions { adopt: true, shared: false };
+    let adopt = ApplyOptions { adopt: true, ..options() };
 
     let error = target.apply(&owner("u1", 1), &wanted("theirs"), &options()).await.unwrap_err();
     assert_eq!((error.class(), error.reason()), (Class::Conflict, "AlreadyExists"));
@@ -140,7 +176,7 @@ async fn a_label_that_someone_took_off_comes_back() {
 #[tokio::test]
 async fn a_shared_object_has_parts_of_several_owners_and_goes_with_the_last() {
     let (target, ns) = target().await;
-    let shared = ApplyOptions { adopt: false, shared: true };
+    let shared = ApplyOptions { shared: true, ..options() };
     let part = |key: &str, value: &str| config_map(&ns, "web", json!({key: value}));
     let reference = Reference::of(&part("a", "1"));
     target.apply(&owner("u1", 1), &part("a", "1"), &shared).await.unwrap();

@@ -104,8 +104,15 @@ struct WorkNews {
     owner: Option<Arc<str>>,
     epoch: u64,
     until: i64,
+    #[serde(default, skip_serializing_if = "none")]
+    lapsed: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trace: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn none(lapsed: &u64) -> bool {
+    *lapsed == 0
 }
 
 impl News {
@@ -120,6 +127,7 @@ impl News {
             owner: work.owner.clone(),
             epoch: work.epoch,
             until: work.until,
+            lapsed: work.lapsed,
             trace: work.trace.map(|trace| trace.to_string()),
         });
         let suspects = rows.suspects.iter().map(|(id, seq)| (*id, Some(*seq)));
@@ -267,6 +275,7 @@ fn told(
             owner: work.owner,
             epoch: work.epoch,
             until: work.until,
+            lapsed: work.lapsed,
             trace: work.trace.as_deref().and_then(TraceContext::parse),
             ..Work::new(key_of(work.id)?)
         };
