@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::json;
-use threeport_store::{Class, Completion, Config, Key, Key32, ListQuery, Op, Precondition, Resource, Scope, Store};
+use threeport_store::{
+    Class, Completion, Config, Database, Key, Key32, ListQuery, Op, Precondition, Resource, Scope, Store,
+};
 use tokio::runtime::Runtime;
 
 const CLIENTS: u64 = 32;
@@ -55,7 +57,12 @@ fn memory() -> u64 {
 fn store(c: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let config = Config::new(directory.path().join("bench.db"), Key32::generate());
+    // An empty database of PostgreSQL instead of a file, if one is named.
+    let database = match std::env::var("THREEPORT_BENCH_DATABASE") {
+        Ok(address) => address.parse().unwrap(),
+        Err(_) => Database::Sqlite(directory.path().join("bench.db")),
+    };
+    let config = Config::new(database, Key32::generate());
     let store = runtime.block_on(Store::open(config)).unwrap();
     let next = AtomicU64::new(0);
     let mut group = c.benchmark_group("32 clients");
