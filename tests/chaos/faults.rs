@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use threeport_tests::Proxy;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use crate::broken::Mode;
 use crate::seed;
 use crate::servers::{HOSTS, World, start};
 
@@ -27,6 +29,15 @@ pub(crate) enum Fault {
     FreezeNats,
     /// Everything that it holds is gone.
     WipeNats,
+    /// Every request to the target is answered with this status.
+    TargetSays(u16),
+    TargetSilent,
+    /// A host reaches everything but one thing.
+    CutFromPostgres(usize),
+    CutFromNats(usize),
+    CutFromTarget(usize),
+    /// The other version of a plugin is pushed, through this host.
+    Swap(usize),
 }
 
 impl Fault {
@@ -41,6 +52,14 @@ impl Fault {
             Self::KillNats => "NATS killed",
             Self::FreezeNats => "NATS frozen",
             Self::WipeNats => "NATS wiped",
+            Self::TargetSays(409) => "target says 409",
+            Self::TargetSays(429) => "target says 429",
+            Self::TargetSays(_) => "target says 500",
+            Self::TargetSilent => "target says nothing",
+            Self::CutFromPostgres(_) => "host cut off from PostgreSQL",
+            Self::CutFromNats(_) => "host cut off from NATS",
+            Self::CutFromTarget(_) => "host cut off from the target",
+            Self::Swap(_) => "plugin swapped",
         }
     }
 }
@@ -74,6 +93,21 @@ pub(crate) fn plan(seed: u64, length: Duration) -> Vec<Lane> {
         1 => (Fault::FreezeNats, between(random, 500, 5_000)),
         _ => (Fault::WipeNats, between(random, 200, 2_000)),
     }));
+    lanes.push(lane(seed, "target", length, (5, 14), |random| match random.u8(0..4) {
+        0 => (Fault::TargetSays(409), between(random, 500, 4_000)),
+        1 => (Fault::TargetSays(429), between(random, 500, 4_000)),
+        2 => (Fault::TargetSays(500), between(random, 500, 4_000)),
+        _ => (Fault::TargetSilent, between(random, 500, 8_000)),
+    }));
+    lanes.push(lane(seed, "network", length, (5, 14), |random| {
+        let (host, lasts) = (random.usize(0..HOSTS), between(random, 500, 8_000));
+        match random.u8(0..3) {
+            0 => (Fault::CutFromPostgres(host), lasts),
+            1 => (Fault::CutFromNats(host), lasts),
+            _ => (Fault::CutFromTarget(host), lasts),
+        }
+    }));
+    lanes.push(lane(seed, "plugins", length, (8, 20), |random| (Fault::Swap(random.usize(0..HOSTS)), Duration::ZERO)));
     lanes
 }
 
@@ -116,22 +150,24 @@ pub(crate) type Counts = Arc<Mutex<BTreeMap<&'static str, u64>>>;
 
 /// Breaks what the lane says, when it says it, and mends it.
 pub(crate) async fn run(world: Arc<World>, lane: Lane, began: Instant, counts: Counts) -> Result<()> {
-    for planned in lane {
+    for (number, planned) in lane.into_iter().enumerate() {
         tokio::time::sleep_until(began + planned.at).await;
         *counts.lock().await.entry(planned.fault.kind()).or_default() += 1;
-        inflict(&world, &planned).await.with_context(|| format!("{:?}", planned.fault))?;
+        inflict(&world, &planned, number).await.with_context(|| format!("{:?}", planned.fault))?;
     }
     Ok(())
 }
 
-async fn inflict(world: &World, planned: &Planned) -> Result<()> {
+async fn inflict(world: &World, planned: &Planned, number: usize) -> Result<()> {
     let lasts = planned.lasts;
     match planned.fault {
         Fault::KillHost(at) => {
             let mut host = world.hosts[at].lock().await;
             host.kill()?;
             tokio::time::sleep(lasts).await;
-            start(&mut host).await
+            start(&mut host).await?;
+            world.to_target.host_is(at, host.id().unwrap_or_default());
+            Ok(())
         }
         Fault::FreezeHost(at) | Fault::StopHost(at) => {
             let host = world.hosts[at].lock().await;
@@ -174,6 +210,22 @@ async fn inflict(world: &World, planned: &Planned) -> Result<()> {
             tokio::time::sleep(lasts).await;
             nats.thaw()
         }
+        Fault::TargetSays(code) => target(world, Mode::Says(code), lasts).await,
+        Fault::TargetSilent => target(world, Mode::Silent, lasts).await,
+        Fault::CutFromPostgres(host) => cut(&world.to_postgres[host], lasts).await,
+        Fault::CutFromNats(host) => cut(&world.to_nats[host], lasts).await,
+        Fault::CutFromTarget(host) => {
+            world.to_target.cut(host, true);
+            tokio::time::sleep(lasts).await;
+            world.to_target.cut(host, false);
+            Ok(())
+        }
+        Fault::Swap(host) => {
+            let version = if number.is_multiple_of(2) { "note-v2" } else { "note-v1" };
+            // The host may be away. Whether it was done is known in the end, when it is done once more.
+            let _may_fail = world.swap(host, version).await;
+            Ok(())
+        }
         Fault::WipeNats => {
             let mut nats = world.nats.lock().await;
             nats.kill()?;
@@ -182,4 +234,18 @@ async fn inflict(world: &World, planned: &Planned) -> Result<()> {
             nats.restart().await
         }
     }
+}
+
+async fn target(world: &World, mode: Mode, lasts: Duration) -> Result<()> {
+    world.to_target.mode(mode);
+    tokio::time::sleep(lasts).await;
+    world.to_target.mode(Mode::Open);
+    Ok(())
+}
+
+async fn cut(way: &Proxy, lasts: Duration) -> Result<()> {
+    way.cut();
+    tokio::time::sleep(lasts).await;
+    way.mend();
+    Ok(())
 }

@@ -81,6 +81,9 @@ pub(crate) fn observed(found: &Found) -> Verdict {
         if *kind == Kind::Note {
             let (spec, status) = (object.pointer("/spec/text"), object.pointer("/status/text"));
             verdict.check(spec == status, || format!("{name}: its status tells {status:?} of {spec:?}"));
+            let served = object.pointer("/status/servedBy");
+            let last = served.is_some_and(|served| served == "v2");
+            verdict.check(last, || format!("{name}: planned by {served:?}, and the plugin that was pushed last is v2"));
         }
     }
     verdict

@@ -1,6 +1,7 @@
 //! The chaos suite: load on three hosts while everything breaks, and what must hold in the end. `tests/run chaos` runs it; see README.md.
 
 mod ask;
+mod broken;
 mod faults;
 mod found;
 mod invariants;
@@ -131,6 +132,8 @@ async fn hurt(args: &Args, seed: u64, world: &Arc<World>) -> Result<Report> {
         written.add(writer.await.context("join a writer")??);
     }
     let mended = Instant::now();
+    // Each host is to plan with this version from now on.
+    world.swap(0, "note-v2").await?;
     let settled = settle(world, &target, &written, Duration::from_secs(args.patience)).await;
     let settling = mended.elapsed();
 

@@ -1,15 +1,17 @@
 //! Everything that runs: PostgreSQL, NATS, the hosts, and what they begin with.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use tempfile::TempDir;
 use threeport_test_postgres::Postgres;
-use threeport_tests::{Kubectl, Nats, Server, guest};
+use threeport_tests::{Kubectl, Nats, Proxy, Server, guest};
 use tokio::sync::Mutex;
 
 use crate::ask::Clients;
+use crate::broken::Broken;
 
 /// How many hosts there are.
 pub(crate) const HOSTS: usize = 3;
@@ -25,6 +27,14 @@ pub(crate) struct World {
     pub(crate) nats: Arc<Mutex<Nats>>,
     pub(crate) clients: Vec<kube::Client>,
     pub(crate) target: Kubectl,
+    /// Each host's ways.
+    pub(crate) to_postgres: Vec<Proxy>,
+    pub(crate) to_nats: Vec<Proxy>,
+    /// The hosts' way to the target.
+    pub(crate) to_target: Broken,
+    /// Kubeconfigs for each host that stay when it is started again.
+    pub(crate) kubeconfigs: Vec<PathBuf>,
+    _directory: TempDir,
 }
 
 impl World {
@@ -37,9 +47,21 @@ impl World {
         let nats = Nats::start().await?;
         let database = postgres.database()?;
         let ring = nats.url();
-        let environment = [("THREEPORT_DATABASE", database.as_str()), ("THREEPORT_NATS", ring.as_str())];
+        let (mut to_postgres, mut to_nats) = (Vec::new(), Vec::new());
+        let mut environments = Vec::new();
+        for _ in 0..HOSTS {
+            let (by_postgres, database) = behind(&database).await?;
+            let (by_nats, ring) = behind(&ring).await?;
+            to_postgres.push(by_postgres);
+            to_nats.push(by_nats);
+            environments.push([("THREEPORT_DATABASE", database), ("THREEPORT_NATS", ring)]);
+        }
+        let to_target = Broken::start(&kubeconfig, HOSTS).await?;
+        let directory = tempfile::tempdir().context("make a directory")?;
+        let by_proxy = directory.path().join("target.kubeconfig");
+        std::fs::write(&by_proxy, to_target.kubeconfig()).context("write a kubeconfig")?;
 
-        let mut first = Server::new_to_stay(&environment)?;
+        let mut first = server(&environments[0])?;
         start(&mut first).await?;
         let push = |name: &str, guest_name: &str| -> Result<String> {
             let file = guest(guest_name)?;
@@ -50,17 +72,21 @@ impl World {
         let kubectl = first.kubectl()?;
         kubectl.run(&["create", "namespace", &namespace])?;
         target.run(&["create", "namespace", &namespace])?;
-        connect(&kubectl, &namespace, "stays", &kubeconfig)?;
+        connect(&kubectl, &namespace, "stays", &by_proxy)?;
 
         let mut hosts = vec![first];
-        for _ in 1..HOSTS {
-            let mut host = Server::new_to_stay(&environment)?;
+        for environment in &environments[1..] {
+            let mut host = server(environment)?;
             copy(&hosts[0].path("config"), &host.path("config"))?;
             start(&mut host).await?;
             hosts.push(host);
         }
-        let mut clients = Vec::new();
-        for host in &hosts {
+        let (mut clients, mut kubeconfigs) = (Vec::new(), Vec::new());
+        for (number, host) in hosts.iter().enumerate() {
+            let stays = directory.path().join(format!("host-{number}.kubeconfig"));
+            std::fs::copy(host.kubeconfig(), &stays).context("keep a kubeconfig")?;
+            kubeconfigs.push(stays);
+            to_target.host_is(number, host.id().unwrap_or_default());
             clients.push(threeport_tests::plain_client(&host.kubeconfig()).await?);
         }
         Ok(Self {
@@ -70,7 +96,23 @@ impl World {
             nats: Arc::new(Mutex::new(nats)),
             clients,
             target,
+            to_postgres,
+            to_nats,
+            to_target,
+            kubeconfigs,
+            _directory: directory,
         })
+    }
+
+    /// Pushes a version of the plugin that serves Notes, through a host.
+    pub(crate) async fn swap(&self, host: usize, version: &str) -> Result<()> {
+        let mut push = tokio::process::Command::new(threeport_tests::tool("THREEPORT")?);
+        push.arg("--kubeconfig").arg(&self.kubeconfigs[host]).args(["plugin", "push"]).arg(guest(version)?);
+        push.args(["--name", "note", "--approve-grants"]).kill_on_drop(true);
+        let pushed = tokio::time::timeout(Duration::from_secs(30), push.output()).await;
+        let output = pushed.context("no answer")?.context("start threeport")?;
+        ensure!(output.status.success(), "push {version}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
     }
 
     pub(crate) fn clients(&self, random: fastrand::Rng) -> Clients {
@@ -94,6 +136,21 @@ impl Drop for World {
         // The cluster outlives the run.
         let _left = self.target.run(&["delete", "namespace", &self.namespace, "--wait=false"]);
     }
+}
+
+fn server(environment: &[(&str, String)]) -> Result<Server> {
+    let environment: Vec<(&str, &str)> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    Server::new_to_stay(&environment)
+}
+
+/// A proxy before what an address names, and the address by way of it.
+async fn behind(url: &str) -> Result<(Proxy, String)> {
+    let (_, place) = url.split_once("://").context("the address has no scheme")?;
+    let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
+    let place = place.split('/').next().unwrap_or(place);
+    let proxy = Proxy::start(place.to_owned()).await?;
+    let by_proxy = url.replace(place, &proxy.address.to_string());
+    Ok((proxy, by_proxy))
 }
 
 /// Starts a host, again and again while it ends by itself: what it needs may be away.
