@@ -15,11 +15,6 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-/// A fifth of what a create costs is taking and giving back small pieces of memory from several threads: this allocator does it for less than libc's, for some
-/// twenty megabytes more at rest (measured with `tests/run bench`).
-#[global_allocator]
-static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[derive(Parser)]
 #[command(
     name = "threeport",
