@@ -206,46 +206,51 @@ impl Grants {
     pub fn covers(&self, requested: &Self) -> Result<(), Vec<String>> {
         let mut lacks = Vec::new();
         for rule in &requested.kubernetes {
-            for (group, kind) in combinations(&rule.api_groups, &rule.kinds) {
-                let verbs = without(&rule.verbs, |verb| {
-                    self.kubernetes.iter().any(|mine| {
-                        lists(&mine.api_groups, group)
-                            && lists(&mine.kinds, kind)
-                            && mine.verbs.contains(&verb)
-                            && wide(mine.namespaces.as_deref(), rule.namespaces.as_deref(), false)
-                            && wide(mine.names.as_deref(), rule.names.as_deref(), true)
-                            && wide(mine.targets.as_deref(), rule.targets.as_deref(), true)
-                    })
-                });
-                if !verbs.is_empty() {
-                    let (api_groups, kinds) = (vec![group.to_owned()], vec![kind.to_owned()]);
-                    lacks.push(written("kubernetes", &KubernetesRule { api_groups, kinds, verbs, ..rule.clone() }));
-                }
-            }
+            let held = |group: &str, kind: &str, verb| {
+                self.kubernetes.iter().any(|mine| {
+                    lists(&mine.api_groups, group)
+                        && lists(&mine.kinds, kind)
+                        && mine.verbs.contains(&verb)
+                        && wide(mine.namespaces.as_deref(), rule.namespaces.as_deref(), false)
+                        && wide(mine.names.as_deref(), rule.names.as_deref(), true)
+                        && wide(mine.targets.as_deref(), rule.targets.as_deref(), true)
+                })
+            };
+            let lacking = lacking(&rule.api_groups, &rule.kinds, &rule.verbs, held);
+            lacks.extend(lacking.map(|(api_groups, kinds, verbs)| {
+                written("kubernetes", &KubernetesRule { api_groups, kinds, verbs, ..rule.clone() })
+            }));
         }
         for rule in &requested.state {
-            for (group, kind) in combinations(&rule.api_groups, &rule.kinds) {
-                let verbs = without(&rule.verbs, |verb| {
-                    self.state.iter().any(|mine| {
-                        lists(&mine.api_groups, group)
-                            && lists(&mine.kinds, kind)
-                            && mine.verbs.contains(&verb)
-                            && wide(mine.namespaces.as_deref(), rule.namespaces.as_deref(), false)
-                    })
-                });
-                if !verbs.is_empty() {
-                    let (api_groups, kinds) = (vec![group.to_owned()], vec![kind.to_owned()]);
-                    lacks.push(written("state", &StateRule { api_groups, kinds, verbs, ..rule.clone() }));
-                }
-            }
+            let held = |group: &str, kind: &str, verb| {
+                self.state.iter().any(|mine| {
+                    lists(&mine.api_groups, group)
+                        && lists(&mine.kinds, kind)
+                        && mine.verbs.contains(&verb)
+                        && wide(mine.namespaces.as_deref(), rule.namespaces.as_deref(), false)
+                })
+            };
+            let lacking = lacking(&rule.api_groups, &rule.kinds, &rule.verbs, held);
+            lacks.extend(lacking.map(|(api_groups, kinds, verbs)| {
+                written("state", &StateRule { api_groups, kinds, verbs, ..rule.clone() })
+            }));
         }
         if lacks.is_empty() { Ok(()) } else { Err(lacks) }
     }
 }
 
-/// The verbs that are not held.
-fn without(verbs: &[Verb], held: impl Fn(Verb) -> bool) -> Vec<Verb> {
-    verbs.iter().copied().filter(|verb| !held(*verb)).collect()
+/// What of a rule is not held: for each group and kind its verbs, in the shape of a rule.
+fn lacking<'a>(
+    groups: &'a [String],
+    kinds: &'a [String],
+    verbs: &'a [Verb],
+    held: impl Fn(&str, &str, Verb) -> bool + 'a,
+) -> impl Iterator<Item = (Vec<String>, Vec<String>, Vec<Verb>)> + 'a {
+    let pairs = groups.iter().flat_map(move |group| kinds.iter().map(move |kind| (group, kind)));
+    pairs.filter_map(move |(group, kind)| {
+        let verbs: Vec<Verb> = verbs.iter().copied().filter(|verb| !held(group, kind, *verb)).collect();
+        (!verbs.is_empty()).then(|| (vec![group.clone()], vec![kind.clone()], verbs))
+    })
 }
 
 fn complete(groups: &[String], kinds: &[String], verbs: &[Verb]) -> Result<(), &'static str> {
@@ -281,10 +286,6 @@ fn wide(mine: Option<&[String]>, theirs: Option<&[String]>, absent_is_all: bool)
         (Some(mine), None) => lists(mine, "*"),
         (Some(mine), Some(theirs)) => theirs.iter().all(|item| lists(mine, item)),
     }
-}
-
-fn combinations<'a>(groups: &'a [String], kinds: &'a [String]) -> impl Iterator<Item = (&'a str, &'a str)> {
-    groups.iter().flat_map(move |group| kinds.iter().map(move |kind| (group.as_str(), kind.as_str())))
 }
 
 fn written(capability: &str, rule: &impl Serialize) -> String {
