@@ -121,6 +121,18 @@ impl Server {
         self.make("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).await;
     }
 
+    /// The same kind as a plugin serves it; `spec.extra.needs` names objects of the core kind `needed` that a widget requires.
+    pub(crate) async fn define_needing_widgets(&self, plugin: &str, needed: &str) {
+        let mut definition: Value = serde_yaml_ng::from_str(WIDGETS).expect("YAML");
+        let references = json!([{
+            "kind": "Widget", "field": "spec.extra.needs[]", "toApiVersion": "v1", "toKinds": [needed],
+            "crossNamespace": false, "role": "requires",
+        }]);
+        definition["metadata"]["annotations"] =
+            json!({"threeport.dev/plugin": plugin, "threeport.dev/references": references.to_string()});
+        self.make("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).await;
+    }
+
     /// Runs kubectl against the server.
     pub(crate) async fn kubectl(&self, arguments: &[&str]) -> Output {
         let mut command = self.kubectl_command();

@@ -6,21 +6,9 @@ use serde_json::{Value, json};
 use threeport_scheduler::Listener as _;
 use threeport_store::Completion;
 
-use crate::harness::{Server, WIDGETS, widget, widgets};
+use crate::harness::{Server, widget, widgets};
 
 const PLUGINS: &str = "/apis/threeport.dev/v1/plugins";
-
-/// Widgets served by a plugin; `spec.extra.needs` names ConfigMaps that a widget requires.
-async fn define(server: &Server) {
-    let mut definition: Value = serde_yaml_ng::from_str(WIDGETS).expect("YAML");
-    let references = json!([{
-        "kind": "Widget", "field": "spec.extra.needs[]", "toApiVersion": "v1", "toKinds": ["ConfigMap"],
-        "crossNamespace": false, "role": "requires",
-    }]);
-    definition["metadata"]["annotations"] =
-        json!({"threeport.dev/plugin": "widgets", "threeport.dev/references": references.to_string()});
-    server.make("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).await;
-}
 
 async fn heard(server: &mut Server) -> Vec<String> {
     let wakes = tokio::time::timeout(Duration::from_secs(5), server.bell.heard()).await.expect("it rings");
@@ -30,7 +18,7 @@ async fn heard(server: &mut Server) -> Vec<String> {
 #[tokio::test]
 async fn a_write_makes_work_due_and_rings() {
     let mut server = Server::start().await;
-    define(&server).await;
+    server.define_needing_widgets("widgets", "ConfigMap").await;
     let made = server.make(&widgets("default"), &widget("w")).await;
     let uid = made["metadata"]["uid"].as_str().expect("a uid").to_owned();
     assert_eq!(made["metadata"]["finalizers"], json!(["threeport.dev/cleanup"]));
@@ -53,7 +41,7 @@ async fn a_write_makes_work_due_and_rings() {
 #[tokio::test]
 async fn the_host_is_named_as_the_manager_of_the_status_it_writes() {
     let server = Server::start().await;
-    define(&server).await;
+    server.define_needing_widgets("widgets", "ConfigMap").await;
     let path = format!("{}/w", widgets("default"));
     server.make(&widgets("default"), &widget("w")).await;
     let apply = async |query: &str, status: Value| {
@@ -85,7 +73,7 @@ async fn the_host_is_named_as_the_manager_of_the_status_it_writes() {
 #[tokio::test]
 async fn what_others_require_is_not_deleted_and_its_changes_wake_them() {
     let mut server = Server::start().await;
-    define(&server).await;
+    server.define_needing_widgets("widgets", "ConfigMap").await;
     let maps = "/api/v1/namespaces/default/configmaps";
     server.make(maps, &json!({"metadata": {"name": "c"}})).await;
     let mut user = widget("user");

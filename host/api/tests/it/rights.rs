@@ -130,14 +130,7 @@ async fn reading_is_not_reading_secrets() {
 #[tokio::test]
 async fn tree_and_why_show_of_others_what_may_be_read() {
     let server = Server::start().await;
-    let mut definition: Value = serde_yaml_ng::from_str(WIDGETS).expect("YAML");
-    let references = json!([{
-        "kind": "Widget", "field": "spec.extra.needs[]", "toApiVersion": "v1", "toKinds": ["Secret"],
-        "crossNamespace": false, "role": "requires",
-    }]);
-    definition["metadata"]["annotations"] =
-        json!({"threeport.dev/plugin": "widgets", "threeport.dev/references": references.to_string()});
-    server.make("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).await;
+    server.define_needing_widgets("widgets", "Secret").await;
     let token = tenant(&server, "a", "view").await;
     let mut body = widget("w");
     body["spec"]["extra"] = json!({"needs": ["absent"]});

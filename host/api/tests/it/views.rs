@@ -6,19 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use threeport_store::{Completion, InventoryEntry, Key, Resource};
 
-use crate::harness::{Server, WIDGETS, eventually, widget, widgets};
-
-/// Widgets that a plugin reconciles; `spec.extra.needs` names ConfigMaps that they require.
-async fn define(server: &Server) {
-    let mut definition: Value = serde_yaml_ng::from_str(WIDGETS).expect("YAML");
-    let references = json!([{
-        "kind": "Widget", "field": "spec.extra.needs[]", "toApiVersion": "v1", "toKinds": ["ConfigMap"],
-        "crossNamespace": false, "role": "requires",
-    }]);
-    definition["metadata"]["annotations"] =
-        json!({"threeport.dev/plugin": "toys", "threeport.dev/references": references.to_string()});
-    server.make("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", &definition).await;
-}
+use crate::harness::{Server, eventually, widget, widgets};
 
 async fn view(server: &Server, name: &str, view: &str) -> Value {
     let (code, body) = server.get(&format!("{}/{name}/{view}", widgets("default"))).await;
@@ -29,7 +17,7 @@ async fn view(server: &Server, name: &str, view: &str) -> Value {
 #[tokio::test]
 async fn a_tree_has_references_users_and_children_and_an_end() {
     let server = Server::start().await;
-    define(&server).await;
+    server.define_needing_widgets("toys", "ConfigMap").await;
     let mut needing = widget("w");
     needing["spec"]["extra"] = json!({"needs": ["there", "absent"]});
     let made = server.make(&widgets("default"), &needing).await;
@@ -68,7 +56,7 @@ async fn a_tree_has_references_users_and_children_and_an_end() {
 #[tokio::test]
 async fn why_leads_to_what_is_missing_and_says_how_the_work_stands() {
     let server = Server::start().await;
-    define(&server).await;
+    server.define_needing_widgets("toys", "ConfigMap").await;
     let mut needing = widget("w");
     needing["spec"]["extra"] = json!({"needs": ["absent"]});
     server.make(&widgets("default"), &needing).await;
@@ -111,7 +99,7 @@ async fn why_leads_to_what_is_missing_and_says_how_the_work_stands() {
 #[tokio::test]
 async fn they_are_only_read_and_only_by_whom_a_role_lets() {
     let server = Server::start().await;
-    define(&server).await;
+    server.define_needing_widgets("toys", "ConfigMap").await;
     server.make(&widgets("default"), &widget("w")).await;
     let path = |view: &str| format!("{}/w/{view}", widgets("default"));
     for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
@@ -140,7 +128,7 @@ async fn they_are_only_read_and_only_by_whom_a_role_lets() {
 #[tokio::test]
 async fn what_is_on_targets_is_told_by_the_store_too() {
     let server = Server::start().await;
-    define(&server).await;
+    server.define_needing_widgets("toys", "ConfigMap").await;
     server.make(&widgets("default"), &widget("w")).await;
     let key =
         Key { resource: Resource::new("example.com", "widgets"), namespace: Some("default".into()), name: "w".into() };

@@ -32,6 +32,17 @@ fn entry(name: &str) -> InventoryEntry {
     }
 }
 
+/// Makes an object that refers to another.
+fn using(user: &Key, one: &Key) -> Op {
+    Op::Put {
+        key: user.clone(),
+        body: body(user, json!(1)),
+        precondition: ABSENT,
+        edges: Some(vec![edge(one)]),
+        wake: Some(Class::Resync),
+    }
+}
+
 #[tokio::test]
 async fn a_lease_that_ran_out_goes_to_another_and_the_late_result_is_refused_whole() {
     let store = open().await;
@@ -166,18 +177,7 @@ async fn dropping_the_last_finalizer_removes_what_is_to_be_deleted_and_wakes_its
     marked["metadata"]["finalizers"] = json!(["f"]);
     let op = |body, wake| Op::Put { key: one.clone(), body, precondition: ABSENT, edges: None, wake };
     write(&store, op(marked.clone(), Some(Class::User))).await;
-    let edges = Some(vec![edge(&one)]);
-    write(
-        &store,
-        Op::Put {
-            key: user.clone(),
-            body: body(&user, json!(1)),
-            precondition: ABSENT,
-            edges,
-            wake: Some(Class::Resync),
-        },
-    )
-    .await;
+    write(&store, using(&user, &one)).await;
     let drop_it =
         || Completion { drop_finalizer: Some("f".to_string()), carried: Some(json!(1)), ..Default::default() };
     let done = store.complete(&claim(&store).await, drop_it()).await.unwrap();
@@ -199,18 +199,7 @@ async fn dropping_the_last_finalizer_removes_what_is_to_be_deleted_and_wakes_its
 async fn a_completion_wakes_users_only_when_told_to() {
     let store = open().await;
     let (one, user) = (due(&store, "one").await, key("a", "user"));
-    let edges = Some(vec![edge(&one)]);
-    write(
-        &store,
-        Op::Put {
-            key: user.clone(),
-            body: body(&user, json!(1)),
-            precondition: ABSENT,
-            edges,
-            wake: Some(Class::Resync),
-        },
-    )
-    .await;
+    write(&store, using(&user, &one)).await;
     let mut claims = store.claim("me", TTL, 2).await.unwrap();
     store.complete(&claims.pop().unwrap(), Completion::default()).await.unwrap();
     let quiet = Completion {
