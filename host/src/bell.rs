@@ -39,8 +39,11 @@ fn settings(config: &config::Server) -> Result<Option<jetstream::Config>> {
     // An empty environment variable is no setting.
     let file = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
     let (ca, creds, nkey) = (file(&config.nats_ca), file(&config.nats_creds), file(&config.nats_nkey));
+    let certificate = file(&config.nats_cert).zip(file(&config.nats_key));
     let Some(url) = config.nats.clone().filter(|url| !url.is_empty()) else {
-        for (flag, given) in [("--nats-ca", &ca), ("--nats-creds", &creds), ("--nats-nkey", &nkey)] {
+        for (flag, given) in
+            [("--nats-ca", &ca), ("--nats-cert", &config.nats_cert), ("--nats-creds", &creds), ("--nats-nkey", &nkey)]
+        {
             if given.is_some() {
                 bail!("{flag} is given without --nats: say which NATS server it is for");
             }
@@ -59,6 +62,7 @@ fn settings(config: &config::Server) -> Result<Option<jetstream::Config>> {
     Ok(Some(jetstream::Config {
         prefix: config.nats_prefix.clone(),
         ca_file: ca,
+        certificate,
         credentials,
         replicas: usize::from(config.nats_replicas),
         ..jetstream::Config::new(url)

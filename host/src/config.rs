@@ -39,6 +39,12 @@ pub(crate) struct Server {
     /// Certificates of the authority that signed the NATS server's, when this system does not know it
     #[arg(long, env = "THREEPORT_NATS_CA", value_name = "FILE")]
     pub nats_ca: Option<PathBuf>,
+    /// The certificate that the NATS server knows this host by, when it asks for one; with --nats-key. Read again at each attempt to connect
+    #[arg(long, env = "THREEPORT_NATS_CERT", value_name = "FILE", requires = "nats_key")]
+    pub nats_cert: Option<PathBuf>,
+    /// The key of that certificate
+    #[arg(long, env = "THREEPORT_NATS_KEY", value_name = "FILE", requires = "nats_cert")]
+    pub nats_key: Option<PathBuf>,
     /// Credentials for NATS: a user's JWT and seed, as `nsc` writes them. Read again at each attempt to connect
     #[arg(long, env = "THREEPORT_NATS_CREDS", value_name = "FILE")]
     pub nats_creds: Option<PathBuf>,
@@ -57,6 +63,15 @@ pub(crate) struct Server {
     /// Seconds from SIGTERM to the end at the latest: runs under way finish in that time or are handed back; a second SIGTERM ends at once
     #[arg(long, env = "THREEPORT_GRACE", value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub grace: u64,
+    /// Connections of clients at a time; whoever comes beyond that is told to try again
+    #[arg(long, env = "THREEPORT_MAX_CONNECTIONS", value_name = "COUNT", default_value_t = 4000, value_parser = clap::value_parser!(u32).range(8..=1_000_000))]
+    pub max_connections: u32,
+    /// Seconds that a client may take for the head of a request
+    #[arg(long, env = "THREEPORT_HEADER_TIMEOUT", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub header_timeout: u64,
+    /// Seconds that a client may take for the body of a request, beyond one for each 16 KiB
+    #[arg(long, env = "THREEPORT_BODY_TIMEOUT", value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub body_timeout: u64,
     /// Count nothing, and serve no /metrics
     #[arg(long, env = "THREEPORT_NO_METRICS")]
     pub no_metrics: bool,

@@ -2,6 +2,7 @@
 
 mod bell;
 mod config;
+mod files;
 mod insight;
 mod metrics;
 mod schemas;

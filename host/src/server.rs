@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::shared::{self, EncryptionKey, Shared};
-use crate::{bell, config, insight, metrics, schemas, state, telemetry};
+use crate::{bell, config, files, insight, metrics, schemas, state, telemetry};
 
 /// Where there are other hosts, they take over what a dead one held after this time: long enough for a renewal to come late, short enough for nobody to notice.
 const SHARED_LEASE: Duration = Duration::from_millis(1600);
@@ -59,6 +59,9 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
     let mut api_config = threeport_api::Config::new(config.listen, token.clone(), pki.tls(), token_keys);
     api_config.issuer = config.service_account_issuer.clone();
     api_config.blob_limit = config.blob_limit << 20;
+    api_config.limits.connections = files::connections(config.max_connections);
+    api_config.limits.headers = Duration::from_secs(config.header_timeout);
+    api_config.limits.body = Duration::from_secs(config.body_timeout);
     api_config.metrics = meters.map(|meters| metrics::exposition(meters, store.clone(), monitor.clone()));
     api_config.insight = Some(Arc::new(insight::Told(monitor.clone())));
     let collector = Collector::new(store.clone(), bell.clone(), built_in(), owner()?);

@@ -7,7 +7,9 @@
 mod accept;
 mod auth;
 mod blobs;
+mod body;
 mod clock;
+mod connections;
 mod definitions;
 mod discovery;
 mod insight;
@@ -34,6 +36,7 @@ mod table;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use auth::TokenKeys;
 pub use definitions::Specs;
@@ -72,10 +75,29 @@ pub struct Config {
     pub tls: Tls,
     /// Bytes of an uploaded blob.
     pub blob_limit: u64,
+    /// What clients may take up.
+    pub limits: Limits,
     /// What `/metrics` answers; None: there is no such path.
     pub metrics: Option<Metrics>,
     /// Tells what only the controller knows; None: nothing is ever on a target.
     pub insight: Option<Arc<dyn Insight>>,
+}
+
+/// What clients may take up, who they are not being known yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at a time. Whoever comes beyond that is told to try again.
+    pub connections: usize,
+    /// How long a client may take for the head of a request.
+    pub headers: Duration,
+    /// How long it may take for the body, beyond a second for each 16 KiB.
+    pub body: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 4000, headers: Duration::from_secs(30), body: Duration::from_secs(60) }
+    }
 }
 
 /// Says the present state of all meters in Prometheus' text format.
@@ -92,6 +114,7 @@ impl Config {
             issuer,
             tls,
             blob_limit: 64 << 20,
+            limits: Limits::default(),
             metrics: None,
             insight: None,
         }

@@ -18,6 +18,8 @@ const DURATION: &str = "apiserver_request_duration_seconds";
 const INFLIGHT: &str = "apiserver_current_inflight_requests";
 const STREAMS: &str = "apiserver_longrunning_requests";
 const EVENTS: &str = "apiserver_watch_events_total";
+const CONNECTIONS: &str = "threeport_connections";
+const REFUSED: &str = "threeport_connections_refused_total";
 
 /// Says what the meters mean; once, after the recorder is set.
 pub fn describe_meters() {
@@ -26,6 +28,30 @@ pub fn describe_meters() {
     describe_gauge!(INFLIGHT, "Requests being answered; watches are left out once they stream");
     describe_gauge!(STREAMS, "Watches that stream");
     describe_counter!(EVENTS, "Events sent to watches");
+    describe_gauge!(CONNECTIONS, "Connections of clients");
+    describe_counter!(REFUSED, "Connections that were refused because there were as many as there may be");
+}
+
+/// There were too many.
+pub(crate) fn connection_refused() {
+    counter!(REFUSED).increment(1);
+}
+
+/// Counts a connection as long as it is there.
+pub(crate) struct Connection(Gauge);
+
+impl Connection {
+    pub(crate) fn start() -> Self {
+        let gauge = gauge!(CONNECTIONS);
+        gauge.increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
 }
 
 /// What a request turned out to be, collected on its way.

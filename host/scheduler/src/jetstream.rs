@@ -42,6 +42,8 @@ pub struct Config {
     pub prefix: String,
     /// A file with the certificates of the authority that signed the server's; None: those of the system. Read at each attempt to connect.
     pub ca_file: Option<PathBuf>,
+    /// Certificate and key that the server knows this host by, when it asks for them. Read at each attempt to connect.
+    pub certificate: Option<(PathBuf, PathBuf)>,
     /// Who this host is, when the address does not say it.
     pub credentials: Option<Credentials>,
     /// Copies of the stream in a NATS cluster. One is enough: what a lost stream costs is a moment.
@@ -60,7 +62,14 @@ pub enum Credentials {
 impl Config {
     /// The usual names at an address.
     pub fn new(url: impl Into<String>) -> Self {
-        Self { url: url.into(), prefix: "threeport".to_string(), ca_file: None, credentials: None, replicas: 1 }
+        Self {
+            url: url.into(),
+            prefix: "threeport".to_string(),
+            ca_file: None,
+            certificate: None,
+            credentials: None,
+            replicas: 1,
+        }
     }
 
     /// The stream's name.
@@ -219,6 +228,9 @@ fn options(link: &Arc<Link>, addresses: &[ServerAddr]) -> ConnectOptions {
         });
     if let Some(file) = &link.config.ca_file {
         options = options.add_root_certificates(file.clone());
+    }
+    if let Some((certificate, key)) = &link.config.certificate {
+        options = options.add_client_certificate(certificate.clone(), key.clone());
     }
     options
 }

@@ -12,12 +12,35 @@ use super::write::part_of;
 use crate::managed::{self, Context, Entries, Writer};
 use crate::registry::Kind;
 use crate::router::{App, Call};
+use crate::schema::{ErrorKind, FieldError};
+use crate::status::{ApiError, ApiResult};
 
 const FIELD: &str = "managedFields";
 
 /// Takes the managers out of an object.
 pub(super) fn take(object: &mut Value) -> Option<Value> {
     object.get_mut("metadata")?.as_object_mut()?.remove(FIELD)
+}
+
+/// Most entries that a client may send. Every manager of an object has one for each way of writing: nobody has a hundred; and each is compared with all.
+const MOST: usize = 1000;
+
+/// Takes the managers that a client sent out of its object; `there` are those that are stored.
+///
+/// # Errors
+/// 422 when there are more than anybody needs.
+pub(super) fn take_sent(kind: &Kind, object: &mut Value, there: Option<&Value>) -> ApiResult<Option<Value>> {
+    let sent = take(object);
+    let count = sent.as_ref().and_then(Value::as_array).map_or(0, Vec::len);
+    if count <= MOST || sent.as_ref() == there {
+        return Ok(sent);
+    }
+    let detail = format!(
+        "must have at most {MOST} items; leave it out to keep what is stored, or give an empty list to forget it"
+    );
+    let error = FieldError::new(ErrorKind::TooMany, "metadata.managedFields", Some(count.into()), detail);
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    Err(ApiError::invalid(&kind.resource.group, &kind.kind, name, &[error]))
 }
 
 /// The object without its managers.

@@ -42,7 +42,7 @@ pub(crate) async fn create(app: &Arc<App>, call: Call) -> ApiResult<Response> {
     fits(call.body.len())?;
     let (mut body, twice) = accept::decode_strictly(&accept::content_type(&call.headers), &call.body)?;
     let options = Options { twice, ..options };
-    let sent = managers::take(&mut body);
+    let sent = managers::take_sent(&call.kind, &mut body, None)?;
     add(app, &call, &options, body, |app, body| managers::of_new(app, &call, &options, body, sent)).await
 }
 
@@ -139,7 +139,7 @@ pub(crate) async fn update(app: &Arc<App>, call: Call) -> ApiResult<Response> {
         Err(error) if error.code == StatusCode::NOT_FOUND && !call.status && builtin::made_by_update(&kind) => {
             apply::may_create(app, &call)?;
             let mut body = sent;
-            let sent = managers::take(&mut body);
+            let sent = managers::take_sent(&call.kind, &mut body, None)?;
             add(app, &call, &options, body, |app, body| managers::of_new(app, &call, &options, body, sent)).await
         }
         result => result,
@@ -199,8 +199,8 @@ async fn change_once(
     let stored = existing(app, &call.kind, &key(call)?).await?;
     let mut old = value_of(&call.kind, &stored);
     let mut body = make(&old)?;
-    let sent = managers::take(&mut body);
     let there = managers::take(&mut old);
+    let sent = managers::take_sent(&call.kind, &mut body, there.as_ref())?;
     let there = managers::base(call, sent, there);
     replace(app, call, options, stored, old, body, |app, old, body| {
         managers::of_changed(app, call, options, old, body, there)

@@ -244,3 +244,30 @@ async fn many_appliers_of_one_object_all_get_through() {
     assert_eq!(managers(&shared).len(), 8);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn managers_without_end_are_refused_before_anything_is_done_with_them() {
+    let server = Server::start().await;
+    let maps = "/api/v1/namespaces/default/configmaps";
+    let entry = |number: usize| json!({"manager": format!("m{number}"), "operation": "Apply", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {"f:data": {}}});
+    let with = |count: usize| {
+        let entries: Vec<Value> = (0..count).map(entry).collect();
+        json!({"metadata": {"name": "many", "managedFields": entries}, "data": {"a": "b"}})
+    };
+    let refused = |code: reqwest::StatusCode, status: &Value| {
+        let cause = &status["details"]["causes"][0];
+        assert_eq!((code.as_u16(), &cause["field"]), (422, &json!("metadata.managedFields")), "{status}");
+        assert_eq!(cause["reason"], "FieldValueTooMany");
+    };
+    let (code, status) = server.post(maps, &with(10_000)).await;
+    refused(code, &status);
+    server.make(maps, &with(3)).await;
+    let path = format!("{maps}/many");
+    for (code, status) in
+        [server.put(&path, &with(10_000)).await, server.patch(&path, "merge-patch", &with(10_000)).await]
+    {
+        refused(code, &status);
+    }
+    let (_, kept) = server.get(&path).await;
+    assert_eq!((managers(&kept).len(), &kept["data"]["a"]), (1, &json!("b")), "{kept}");
+}

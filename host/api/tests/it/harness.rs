@@ -9,7 +9,7 @@ use std::time::Duration;
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use threeport_api::{Config, Served, TokenKeys, kubeconfig, pki, serve};
+use threeport_api::{Config, Limits, Served, TokenKeys, kubeconfig, pki, serve};
 use threeport_collector::{BuiltIn, Collector};
 use threeport_scheduler::local::{self, LocalListener};
 use threeport_store::{Key32, Store};
@@ -32,6 +32,10 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::start_with(Limits::default()).await
+    }
+
+    pub(crate) async fn start_with(limits: Limits) -> Self {
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let directory = tempfile::tempdir().expect("a directory");
         let store = Store::open(threeport_store::Config::new(directory.path().join("store.db"), Key32::generate()))
@@ -41,7 +45,8 @@ impl Server {
         let pki =
             pki::load_or_create(&directory.path().join("pki"), &["threeport.test".to_owned()]).expect("certificates");
         let keys = TokenKeys::load_or_create(&directory.path().join("keys")).expect("keys");
-        let config = Config::new("127.0.0.1:0".parse().expect("an address"), TOKEN, pki.tls(), keys);
+        let mut config = Config::new("127.0.0.1:0".parse().expect("an address"), TOKEN, pki.tls(), keys);
+        config.limits = limits;
         let bell = Arc::new(bell);
         let kinds = threeport_api::builtin_kinds().into_iter();
         let kinds = kinds.map(|(group, kind, namespaced)| BuiltIn { group, kind, namespaced }).collect();

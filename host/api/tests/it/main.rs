@@ -15,5 +15,6 @@ mod objects;
 mod reconciled;
 mod reusable;
 mod rights;
+mod slow;
 mod views;
 mod watches;

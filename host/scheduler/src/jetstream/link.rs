@@ -131,10 +131,14 @@ impl Link {
     pub(super) fn doubt(&self, why: &str) {
         if self.is_well() {
             let at = self.config.shown();
-            self.set_ill(Trouble::new(
-                Reason::NotAnswering,
-                format!("{at} (--nats) does not do what it should: {why}"),
-            ));
+            let full =
+                ["insufficient resources", "resource limits", "maximum bytes"].iter().any(|said| why.contains(said));
+            self.set_ill(if full {
+                let fix = "give the server or the account more (max_memory_store, max_mem)";
+                Trouble::new(Reason::NoRoom, format!("JetStream of {at} has no room for rings ({why}): {fix}"))
+            } else {
+                Trouble::new(Reason::NotAnswering, format!("{at} (--nats) does not do what it should: {why}"))
+            });
         }
         self.doubted.notify_one();
     }

@@ -242,6 +242,20 @@ fn refused(session: &Session, code: &ErrorCode, said: &str) -> Trouble {
     if [ErrorCode::JETSTREAM_NOT_ENABLED, ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT].contains(code) {
         return no_jetstream(&at);
     }
+    let room = [
+        ErrorCode::INSUFFICIENT_RESOURCES,
+        ErrorCode::MEMORY_RESOURCES_EXCEEDED,
+        ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+        ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+        ErrorCode::MAXIMUM_STREAMS_LIMIT,
+    ];
+    if room.contains(code) {
+        let message = format!(
+            "JetStream of {at} has no room for what a host needs ({said}): give the server or the account more (max_memory_store, max_mem, \
+             max_streams), or delete streams that nobody needs"
+        );
+        return Trouble::new(Reason::NoRoom, message);
+    }
     Trouble::new(Reason::NotAnswering, format!("JetStream of {at} refuses what a host needs: {said}"))
 }
 

@@ -21,13 +21,15 @@ pub enum Reason {
     NotPermitted,
     /// The server, or the account, has no JetStream.
     NoJetStream,
+    /// JetStream has no room for what a host needs.
+    NoRoom,
     /// Somebody else's stream or consumer is in the way.
     Foreign,
 }
 
 impl Reason {
     /// All there are.
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Unreachable,
         Self::NotAnswering,
         Self::CredentialsRefused,
@@ -35,6 +37,7 @@ impl Reason {
         Self::TlsFailed,
         Self::NotPermitted,
         Self::NoJetStream,
+        Self::NoRoom,
         Self::Foreign,
     ];
 
@@ -48,6 +51,7 @@ impl Reason {
             Self::TlsFailed => "TlsFailed",
             Self::NotPermitted => "NotPermitted",
             Self::NoJetStream => "NoJetStream",
+            Self::NoRoom => "NoRoom",
             Self::Foreign => "ForeignStream",
         }
     }
@@ -80,7 +84,21 @@ impl Trouble {
             };
             return Self::new(Reason::CredentialsRefused, format!("{at} refuses {how}"));
         }
-        if has(&["tls", "certificate", "corrupt message", "unknownissuer", "handshake"]) {
+        if has(&["tls", "certificate", "corrupt message", "unknownissuer", "fatal alert", "handshake"]) {
+            // The server's word, in the spellings of rustls and OpenSSL.
+            let asked = has(&["certificaterequired", "certificate required", "badcertificate", "bad certificate"]);
+            let told = match &config.certificate {
+                None if asked => {
+                    Some("it asks for a certificate of this host: give one with --nats-cert and --nats-key".to_owned())
+                }
+                Some((certificate, _)) if asked || has(&["unknownca", "unknown ca"]) => {
+                    Some(format!("it does not take the certificate in {} (--nats-cert)", certificate.display()))
+                }
+                _ => None,
+            };
+            if let Some(told) = told {
+                return Self::new(Reason::TlsFailed, format!("no TLS connection to {at}: {told}: {said}"));
+            }
             let by = match &config.ca_file {
                 Some(file) => format!("checked with {} (--nats-ca)", file.display()),
                 None => {

@@ -160,6 +160,35 @@ async fn a_creds_file_is_used_and_one_that_is_none_is_told() {
     rings_and_hears(&mut host).await;
 }
 
+#[tokio::test]
+async fn a_server_that_asks_for_a_certificate_is_shown_one() {
+    let files = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| -> PathBuf {
+        let file = files.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file
+    };
+    let (ca, certificate, key) = authority();
+    let (ca, certificate, key) = (write("ca.crt", &ca), write("tls.crt", &certificate), write("tls.key", &key));
+    let nats = Nats::start_with(&format!(
+        "jetstream {{}}\ntls {{ cert_file: {certificate:?}, key_file: {key:?}, ca_file: {ca:?}, verify: true }}"
+    ))
+    .await;
+    let without = Config { ca_file: Some(ca), ..Config::new(&nats.url) };
+    let host = connect(without.clone()).await.unwrap();
+    let trouble = ill(&host.status, Reason::TlsFailed).await.message;
+    assert!(trouble.contains("--nats-cert"), "{trouble}");
+    // One that somebody else signed, which is mended while the host runs.
+    let (_, other, other_key) = authority();
+    let own = (write("own.crt", &other), write("own.key", &other_key));
+    let mut host = connect(Config { certificate: Some(own.clone()), ..without }).await.unwrap();
+    let trouble = ill(&host.status, Reason::TlsFailed).await.message;
+    assert!(trouble.contains("own.crt (--nats-cert)"), "{trouble}");
+    std::fs::copy(&certificate, &own.0).unwrap();
+    std::fs::copy(&key, &own.1).unwrap();
+    rings_and_hears(&mut host).await;
+}
+
 /// An authority, and a certificate of it for 127.0.0.1.
 fn authority() -> (String, String, String) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();

@@ -148,6 +148,28 @@ async fn a_server_without_jetstream_is_told_how_to_get_it() {
 }
 
 #[tokio::test]
+async fn a_server_without_room_is_told_to_make_some_and_used_when_it_has() {
+    // The one stream that the account may have is somebody else's.
+    let config = |streams: u32| {
+        format!(
+            "jetstream {{}}\naccounts {{ HERE: {{ jetstream: {{ max_streams: {streams} }}, users: [{{user: u, password: p}}] }} }}\nno_auth_user: u"
+        )
+    };
+    let nats = Nats::start_with(&config(1)).await;
+    nats.context().await.create_stream(Settings { name: "OTHER".to_owned(), ..Settings::default() }).await.unwrap();
+    let mut host = connect(Config::new(&nats.url)).await.unwrap();
+    let trouble = ill(&host.status, Reason::NoRoom).await.message;
+    assert!(trouble.contains("max_streams"), "{trouble}");
+    host.bell.ring(wake("a"));
+    hears(&mut host.listener, ["a"]).await;
+    nats.configure(&config(2));
+    nats.reload();
+    well(&host.status).await;
+    host.bell.ring(wake("b"));
+    hears(&mut host.listener, ["b"]).await;
+}
+
+#[tokio::test]
 async fn control_planes_with_different_first_words_do_not_hear_each_other() {
     let nats = Nats::start().await;
     let mut one = host(&nats).await;
