@@ -45,6 +45,7 @@ pub(crate) fn install() -> Result<PrometheusHandle> {
     describe_gauge!("threeport_queue_leased", "Work items that a run holds");
     describe_gauge!("threeport_queue_items", "All work items");
     describe_gauge!("threeport_store_resource_version", "The newest committed resourceVersion");
+    describe_gauge!("threeport_store_available", "1, or 0 while the database cannot be reached or not be written to");
     describe_gauge!("apiserver_resource_objects", "Stored objects by kind");
     describe_gauge!("threeport_build_info", "1, with the version of this server");
     let kept = handle.clone();
@@ -79,6 +80,7 @@ fn sample(store: &Store) {
     gauge!("threeport_queue_leased").set(queue.leased as f64);
     gauge!("threeport_queue_items").set(queue.items as f64);
     gauge!("threeport_store_resource_version").set(store.version() as f64);
+    gauge!("threeport_store_available").set(if store.trouble().is_none() { 1.0 } else { 0.0 });
     gauge!("threeport_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     for (resource, count) in store.counts() {
         gauge!("apiserver_resource_objects", "group" => resource.group.to_string(), "resource" => resource.plural.to_string())

@@ -92,6 +92,14 @@ fn of_files(settings: &Path, names: &[String]) -> Result<Shared> {
 }
 
 async fn of_database(store: &Store, settings: &Path, names: &[String]) -> Result<Shared> {
+    // What was copied from a file was served by somebody whom clients know; a new authority and a new token would lock them all out.
+    let copied =
+        store.version() > 1 && store.kept("authority").await?.is_none() && store.kept("token").await?.is_none();
+    ensure!(
+        !copied || (settings.join("token").exists() && settings.join("pki").exists()),
+        "the database was copied from a file, and no host was started on it yet: the first one needs the configuration directory of the server whose file it \
+         was (token, pki/, service-accounts/), or clients would not know it; give it with --config-dir"
+    );
     let token = kept(store, "token", || {
         let file = settings.join("token");
         Ok(json!(state::encode_hex(&if file.exists() { state::secret(&file, 32)? } else { state::random(32)? })))

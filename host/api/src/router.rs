@@ -7,21 +7,20 @@ use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use futures::StreamExt as _;
 use threeport_scheduler::{Bell, Wake};
 use threeport_store::{Class, Store};
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
-use crate::Metrics;
 use crate::auth::{self, Auth, Named, Resource, Trail, User};
+use crate::body::Incoming;
 use crate::insight::{self, Insight, Nothing, View};
 use crate::meters::Meter;
 use crate::query::{Query, segments};
 use crate::registry::{Kind, Registry};
 use crate::seen::Seen;
 use crate::status::{ApiError, ApiResult, json_response};
-use crate::{blobs, discovery, openapi, resources};
+use crate::{Limits, Metrics, blobs, discovery, openapi, resources};
 
 /// Largest body of a request.
 const BODY_LIMIT: usize = 3 * 1024 * 1024;
@@ -36,6 +35,8 @@ pub(crate) struct App {
     pub auth: Arc<Auth>,
     /// Bytes of an uploaded blob.
     pub blob_limit: u64,
+    /// What clients may take up.
+    pub limits: Limits,
     /// What `/metrics` answers.
     pub metrics: Option<Metrics>,
     /// What only the controller knows.
@@ -54,8 +55,8 @@ impl App {
         address: SocketAddr,
         blob_limit: u64,
     ) -> Self {
-        let (metrics, insight) = (None, Arc::new(Nothing));
-        Self { store, registry, bell, address, auth, blob_limit, metrics, insight, stopped }
+        let (limits, metrics, insight) = (Limits::default(), None, Arc::new(Nothing));
+        Self { store, registry, bell, address, auth, blob_limit, limits, metrics, insight, stopped }
     }
 
     /// Rings for an object that is due, in this class.
@@ -122,7 +123,8 @@ async fn route(app: &Arc<App>, request: Request, meter: &mut Meter, trail: &mut 
     };
     // Open to everyone: they say nothing about what is inside.
     match path {
-        "/livez" | "/readyz" | "/healthz" => return get("ok".into_response()),
+        "/livez" | "/healthz" => return get("ok".into_response()),
+        "/readyz" => return get(readiness(app)),
         "/version" => return get(discovery::version()),
         _ => {}
     }
@@ -199,7 +201,7 @@ async fn route(app: &Arc<App>, request: Request, meter: &mut Meter, trail: &mut 
                 scale,
                 finalize: false,
                 query,
-                body: read(body, BODY_LIMIT).await?,
+                body: Incoming::new(body, app.limits.body).whole(BODY_LIMIT).await?,
                 headers: parts.headers,
             };
             let kind = call.kind.clone();
@@ -213,6 +215,18 @@ async fn route(app: &Arc<App>, request: Request, meter: &mut Meter, trail: &mut 
             Ok(response)
         }
     }
+}
+
+/// Whether this host can do what it is asked for: whoever distributes requests among hosts leaves it out until it can. Why it cannot is for the log.
+fn readiness(app: &App) -> Response {
+    let trouble = if *app.stopped.borrow() {
+        "[-]shutdown failed: this host is stopping"
+    } else if app.store.trouble().is_some() {
+        "[-]database failed: it cannot be reached or not be written to, the log of this host says why"
+    } else {
+        return "ok".into_response();
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\nreadyz check failed\n")).into_response()
 }
 
 /// The handler for a method.
@@ -266,27 +280,4 @@ fn resolve<'a>(app: &App, segments: &[&'a str]) -> ApiResult<Resolved<'a>> {
         return Err(ApiError::no_such_path());
     }
     Ok((kind, namespace, name, subresource))
-}
-
-/// The whole body, if it is not too large. Of one that is, the rest is read as well: many clients look for the answer only when they have sent everything.
-async fn read(body: axum::body::Body, limit: usize) -> ApiResult<Bytes> {
-    let mut pieces = body.into_data_stream();
-    let mut whole = Vec::new();
-    let mut only: Option<Bytes> = None;
-    while let Some(piece) = pieces.next().await {
-        let piece = piece
-            .map_err(|error| ApiError::bad_request(format!("the body of the request could not be read: {error}")))?;
-        if only.as_ref().map_or(whole.len(), Bytes::len) + piece.len() > limit {
-            blobs::discard(&mut pieces).await;
-            return Err(ApiError::too_large(format!("the body of the request is too large: limit is {limit} bytes")));
-        }
-        // Nearly all come in one piece, which need not be copied.
-        if whole.is_empty() && only.is_none() {
-            only = Some(piece);
-            continue;
-        }
-        whole.extend_from_slice(&only.take().unwrap_or_default());
-        whole.extend_from_slice(&piece);
-    }
-    Ok(only.unwrap_or_else(|| whole.into()))
 }

@@ -25,6 +25,8 @@ pub(crate) struct Memory {
     pub(crate) news: Arc<Notify>,
     /// How far the database's clock is ahead of ours, in microseconds.
     ahead: AtomicI64,
+    /// Why nothing can be written now.
+    trouble: Mutex<Option<String>>,
 }
 
 impl Memory {
@@ -39,6 +41,7 @@ impl Memory {
             closed: AtomicBool::new(false),
             news: Arc::default(),
             ahead: AtomicI64::new(0),
+            trouble: Mutex::default(),
         }
     }
 
@@ -74,6 +77,15 @@ impl Memory {
     /// What the database's clock says now.
     pub(crate) fn set_clock(&self, now: i64) {
         self.ahead.store(now.saturating_sub(queue::now()), Relaxed);
+    }
+
+    /// Why nothing can be written now.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
     }
 
     /// Whether the writer has ended.

@@ -87,6 +87,11 @@ impl Store {
         }
     }
 
+    /// Why nothing can be written now, and for how long it may be so nobody knows; None: it can, as far as anybody tried.
+    pub fn trouble(&self) -> Option<String> {
+        self.engine.memory.trouble()
+    }
+
     /// Waits for a position that this host may not have seen yet.
     async fn reach(&self, version: Option<u64>) -> Result<(), Error> {
         if version.is_some_and(|version| version > self.version()) { self.fresh().await } else { Ok(()) }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-/// Whose password is no secret.
+/// Who owns everything, and whose password is no secret.
+const USER: &str = "tester";
 const PASSWORD: &str = "not-a-secret";
 
 /// How long it may take to start or stop.
@@ -121,8 +122,67 @@ impl Postgres {
         Ok(made)
     }
 
+    /// A standby of this one, streaming from it. It may be read.
+    ///
+    /// # Errors
+    /// When it does not come up; says its log.
+    pub fn standby(&self) -> Result<Self> {
+        let mut made = Self::bare(&[])?;
+        let mut copy = command(&programs()?.join("pg_basebackup"), user()?);
+        copy.args(["--checkpoint=fast", "--wal-method=stream", "--write-recovery-conf", "--no-sync"]);
+        copy.arg("-d").arg(self.url("postgres")).arg("-D").arg(made.data());
+        output(copy)?;
+        made.boot()?;
+        Ok(made)
+    }
+
+    /// Whether this standby has all that its primary has written by now.
+    ///
+    /// # Errors
+    /// When one of them does not answer.
+    pub fn has_all_of(&self, primary: &Self) -> Result<bool> {
+        let written = primary.sql("postgres", "select pg_current_wal_flush_lsn()")?;
+        let replayed = format!("select pg_last_wal_replay_lsn() >= '{}'::pg_lsn", written.trim());
+        Ok(self.sql("postgres", &replayed)?.trim() == "t")
+    }
+
+    /// A standby takes over, at the address of its primary, which is killed if it still runs.
+    ///
+    /// # Errors
+    /// When it cannot; says its log.
+    pub fn take_over(&mut self, primary: &mut Self) -> Result<()> {
+        if primary.server.is_some() {
+            primary.kill()?;
+        }
+        if self.server.is_none() {
+            self.boot()?;
+        }
+        self.sql("postgres", "select pg_promote(true, 60)")?;
+        self.stop()?;
+        self.port = primary.port;
+        self.boot()
+    }
+
     fn prepare(settings: &[&str]) -> Result<Self> {
-        let (programs, user) = (programs()?, user()?);
+        let made = Self::bare(settings)?;
+        let secret = made.directory.path().join("password");
+        std::fs::write(&secret, PASSWORD).context("write the password")?;
+        let mut initdb = command(&programs()?.join("initdb"), user()?);
+        initdb.args([
+            &format!("--username={USER}"),
+            "--auth=scram-sha-256",
+            "--encoding=UTF8",
+            "--no-sync",
+            "--no-instructions",
+        ]);
+        initdb.arg("--pwfile").arg(&secret).arg("-D").arg(made.data());
+        output(initdb)?;
+        Ok(made)
+    }
+
+    /// Without data.
+    fn bare(settings: &[&str]) -> Result<Self> {
+        let user = user()?;
         let directory = tempfile::Builder::new().prefix("threeport-postgres").tempdir().context("make a directory")?;
         if let Some((user, group)) = user {
             chown(directory.path(), Some(user), Some(group)).context("give the directory away")?;
@@ -134,20 +194,7 @@ impl Postgres {
         let guard = guard.stdout(Stdio::null()).stderr(Stdio::null());
         let guard = guard.spawn().context("start the guard")?;
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let made = Self { directory, port: 0, server: None, guard, databases: AtomicUsize::new(0), settings };
-        let secret = made.directory.path().join("password");
-        std::fs::write(&secret, PASSWORD).context("write the password")?;
-        let mut initdb = command(&programs.join("initdb"), user);
-        initdb.args([
-            "--username=threeport",
-            "--auth=scram-sha-256",
-            "--encoding=UTF8",
-            "--no-sync",
-            "--no-instructions",
-        ]);
-        initdb.arg("--pwfile").arg(&secret).arg("-D").arg(made.data());
-        output(initdb)?;
-        Ok(made)
+        Ok(Self { directory, port: 0, server: None, guard, databases: AtomicUsize::new(0), settings })
     }
 
     /// The data directory.
@@ -201,9 +248,33 @@ impl Postgres {
         Ok(())
     }
 
+    /// A database that nobody has used whose tables are in this directory, which the server's user must be able to write to; gives its address.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub fn database_in(&self, directory: &Path) -> Result<String> {
+        if let Some((user, group)) = user()? {
+            chown(directory, Some(user), Some(group)).context("give the directory away")?;
+        }
+        let name = format!("test{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.sql("postgres", &format!("create tablespace {name} location '{}'", directory.display()))?;
+        self.sql("postgres", &format!("create database {name} tablespace {name}"))?;
+        Ok(self.url(&name))
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Who may do everything, and the password.
+    pub fn owner(&self) -> (&'static str, &'static str) {
+        (USER, PASSWORD)
+    }
+
     /// The address of a database.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://threeport:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
+        format!("postgres://{USER}:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
     }
 
     /// Makes a database that nobody has used; gives its address.

@@ -97,6 +97,18 @@ impl Address {
         }
         Ok(())
     }
+
+    /// Whether it can be written to, asked of each new connection: a server may become a replica, and a name may come to mean one.
+    pub(super) async fn writable(&self, conn: &mut PgConnection) -> Result<(), Error> {
+        let sql = "select pg_is_in_recovery() or current_setting('transaction_read_only')::boolean";
+        let frozen: bool = sqlx::query_scalar(sql).fetch_one(conn).await.map_err(|error| self.named(&error))?;
+        if frozen {
+            let why =
+                format!("{} is read-only now: is it a replica? give the address of the primary server", self.shown);
+            return Err(Error::Database(why));
+        }
+        Ok(())
+    }
 }
 
 /// Sets the time limits of a connection.

@@ -5,6 +5,7 @@ pub(crate) mod blobs;
 pub(crate) mod claims;
 mod connect;
 mod gate;
+mod history;
 pub(crate) mod import;
 mod journal;
 mod listen;
@@ -28,6 +29,7 @@ use crate::crypt::Crypt;
 use crate::engine::{Engine, Reader};
 use crate::error::Error;
 use crate::memory::Memory;
+use crate::meters;
 use crate::requests::Asked;
 
 /// The newest migration that is known here.
@@ -46,6 +48,10 @@ pub(crate) async fn open(config: Config, url: &str) -> Result<(Arc<Engine>, mpsc
     migrate(&mut conn, &address).await?;
     let crypt = Crypt::new(&config.key);
     own_key(&mut conn, &crypt, &address).await?;
+    let history = history::of(&mut conn).await.map_err(failed)?;
+    if let Some(leap) = history::settle(&mut conn, history, 0, 0).await.map_err(failed)? {
+        tell_of(&leap, 0, &[]);
+    }
     let (state, queue, head) = load::everything(&mut conn, &crypt).await?;
     let readers = PgPoolOptions::new().max_connections(6).min_connections(1).acquire_timeout(Duration::from_secs(10));
     let readers = readers.after_connect(|conn, _| Box::pin(async move { connect::prepare(conn).await }));
@@ -58,9 +64,23 @@ pub(crate) async fn open(config: Config, url: &str) -> Result<(Arc<Engine>, mpsc
     let gate = Some(Gate::start(readers.clone(), follows, news.clone()));
     let engine = Arc::new(Engine { memory, crypt, reader: Reader::Postgres(readers), gate });
     let listening = listen::listen(address.clone(), name.clone(), news.clone());
-    let writer = Writer::new(engine.clone(), address, conn, requests, &config, name, reached);
+    let writer = Writer::new(engine.clone(), address, (conn, history), requests, &config, name, reached);
     tokio::spawn(writer.run(news, listening));
     Ok((engine, sender))
+}
+
+/// Says what became of a history that was not the known one; `lost` changes, of these objects among others, were known here and are not there.
+fn tell_of(leap: &history::Leap, lost: u64, objects: &[String]) {
+    meters::leapt(lost);
+    tracing::error!(
+        server_knew = leap.from,
+        goes_on_from = leap.to,
+        lost,
+        objects = objects.join(", "),
+        "the database is not the one it was: a standby took over, or a backup was restored. What it lacks is lost; resourceVersions go on further up, \
+         watches begin anew, and every object is looked at again. Repeat what was written last, and see that standbys are synchronous \
+         (synchronous_standby_names) if that must not happen"
+    );
 }
 
 /// Makes what is missing, one host at a time; others go on meanwhile. A newer schema is no obstacle as long as it says that this version may use it.

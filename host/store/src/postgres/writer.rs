@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::connect::{self, Address, failed, passes};
 use super::journal::{self, CHANNEL, FORMAT, Followed, Head, News, follow};
-use super::{load, rows};
+use super::{history, load, rows, tell_of};
 use crate::config::Config;
 use crate::engine::{Engine, Reader};
 use crate::error::Error;
@@ -66,6 +66,10 @@ pub(super) struct Writer {
     alone: usize,
     /// Whether it was said that the server is away.
     away: bool,
+    /// Which history the server had; memory is of that one.
+    history: Option<i64>,
+    /// It is another one, or may be: read everything before anything else.
+    anew: bool,
 }
 
 /// A group that may have been committed.
@@ -102,7 +106,7 @@ impl Writer {
     pub(super) fn new(
         engine: Arc<Engine>,
         address: Address,
-        conn: PgConnection,
+        (conn, history): (PgConnection, Option<i64>),
         requests: mpsc::Receiver<Asked>,
         config: &Config,
         name: String,
@@ -125,6 +129,8 @@ impl Writer {
             owners: HashSet::new(),
             alone: 0,
             away: false,
+            history,
+            anew: false,
         }
     }
 
@@ -187,6 +193,7 @@ impl Writer {
             match done {
                 Ok(()) => {
                     if std::mem::take(&mut self.away) {
+                        self.engine.memory.set_trouble(None);
                         tracing::info!("the database is back");
                     }
                     if self.waiting.is_empty() {
@@ -217,6 +224,7 @@ impl Writer {
                         meters::commit_failed();
                         tracing::warn!(error = %why, "the database cannot be used; trying again");
                     }
+                    self.engine.memory.set_trouble(Some(why.to_string()));
                     self.put_off(&why);
                 }
             }
@@ -297,12 +305,44 @@ impl Writer {
     async fn connected(&mut self) -> Result<PgConnection, Failure> {
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
-            None => self.address.connect().await?,
+            None => {
+                let mut conn = self.address.connect().await?;
+                self.address.writable(&mut conn).await?;
+                self.same_history(&mut conn).await?;
+                conn
+            }
         };
         if self.sent.is_some() {
             self.find_out(&mut conn).await?;
         }
+        if self.anew {
+            self.load(&mut conn).await?;
+        }
         Ok(conn)
+    }
+
+    /// Whether the server knows all that this host does; if it does not, what is in memory is not what is there.
+    async fn same_history(&mut self, conn: &mut PgConnection) -> Result<(), Failure> {
+        let (history, version) = (history::of(conn).await?, self.engine.memory.read().version);
+        let leap = history::settle(conn, history, self.seq(), version).await?;
+        self.anew |= leap.is_some() || history != self.history;
+        self.history = history;
+        if let Some(leap) = leap {
+            let state = self.engine.memory.read();
+            let lost = state.recent(leap.from).into_iter().flatten().take(10);
+            let names: Vec<String> = lost.map(|logged| logged.object.key.to_string()).collect();
+            tell_of(&leap, version.saturating_sub(leap.from), &names);
+        }
+        Ok(())
+    }
+
+    /// Reads everything in the place of what is in memory.
+    async fn load(&mut self, conn: &mut PgConnection) -> Result<(), Failure> {
+        let (state, queue, head) = load::everything(conn, &self.engine.crypt).await?;
+        self.engine.memory.replace(state, queue);
+        (self.stale, self.anew) = (false, false);
+        self.reach(head.seq);
+        Ok(())
     }
 
     /// Whether all that is asked for is work, and there is none: that costs no trip to the server. What others make due is heard of.
@@ -339,6 +379,10 @@ impl Writer {
     /// Brings memory to where the journal is; false if that ended the transaction.
     async fn catch_up(&mut self, conn: &mut PgConnection, head: &Head, locked: bool) -> Result<bool, Failure> {
         head.understood().map_err(Failure::Lasting)?;
+        if head.seq < self.seq() {
+            // The next connection finds out what that means.
+            return Err(Failure::Passing(Error::Database("the database lacks what was in it before".to_owned())));
+        }
         let engine = &self.engine;
         engine.memory.set_clock(head.now);
         match follow(conn, &engine.memory, &engine.crypt, self.seq(), head).await? {
@@ -348,10 +392,7 @@ impl Writer {
                     sqlx::raw_sql("rollback").execute(&mut *conn).await?;
                 }
                 tracing::info!("too much has happened since: reading everything again");
-                let (state, queue, head) = load::everything(conn, &engine.crypt).await?;
-                engine.memory.replace(state, queue);
-                self.stale = false;
-                self.reach(head.seq);
+                self.load(conn).await?;
                 return Ok(false);
             }
         }

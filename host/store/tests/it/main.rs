@@ -5,6 +5,7 @@ mod copy;
 mod engines;
 mod files;
 mod hosts;
+mod outages;
 mod refusals;
 
 use std::sync::Arc;

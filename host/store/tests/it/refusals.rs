@@ -27,7 +27,7 @@ async fn database() -> String {
 async fn a_database_that_cannot_be_reached_is_named_with_what_to_check() {
     let url = database().await;
     let place = url.split('@').nth(1).unwrap();
-    let wrong = refused(&format!("postgres://threeport:wrong-one@{place}")).await;
+    let wrong = refused(&format!("postgres://tester:wrong-one@{place}")).await;
     assert!(wrong.contains(place) && wrong.contains("check user and password"), "{wrong}");
     let missing = refused(&server().url("nowhere")).await;
     assert!(missing.contains("nowhere") && missing.contains("createdb"), "{missing}");
