@@ -12,6 +12,7 @@ mod hostile;
 mod hosts;
 mod house;
 mod nats;
+mod operating;
 mod path;
 mod postgres;
 mod refusals;

@@ -19,6 +19,11 @@ pub(crate) async fn beside(server: &Server, environment: &[(&str, &str)]) -> Res
     Ok(host)
 }
 
+/// A name that no other run has, on a cluster that several may share.
+pub(crate) fn own(name: &str) -> String {
+    format!("{name}-{}", std::process::id())
+}
+
 fn copy(from: &Path, to: &Path) -> Result<()> {
     let copied = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().context("run cp")?;
     ensure!(copied.success(), "cp failed");
@@ -29,7 +34,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 async fn two_hosts_on_postgresql_do_what_one_does_and_one_may_die() -> Result<()> {
     let postgres = Postgres::start()?;
     let database = postgres.database()?;
-    let namespace = "pg-hosts";
+    let namespace = &own("pg-hosts");
     let mut first = Server::start_with(&[(DATABASE, &database)]).await?;
     let (kubectl, cluster) = path::adopted_by(&first, namespace)?;
     cluster.image("localkube.test/pg:1", "one", 0)?;
@@ -70,7 +75,7 @@ async fn two_hosts_on_postgresql_do_what_one_does_and_one_may_die() -> Result<()
 async fn who_outgrows_a_file_moves_to_postgresql_with_everything() -> Result<()> {
     let postgres = Postgres::start()?;
     let database = postgres.database()?;
-    let namespace = "pg-moves";
+    let namespace = &own("pg-moves");
     let (mut server, kubectl, cluster) = path::adopted(namespace).await?;
     cluster.image("localkube.test/moves:1", "moved", 0)?;
     kubectl.apply(&path::workload(namespace, "localkube.test/moves:1", 1))?;
