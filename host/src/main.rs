@@ -32,7 +32,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the control plane: API, state and reconcilers in one process
-    Server(config::Server),
+    Server(Box<config::Server>),
     /// Move the state of a server that is stopped
     #[command(subcommand)]
     Store(store::Command),
@@ -61,7 +61,7 @@ fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         match cli.command {
-            Command::Server(config) => server::run(config).await,
+            Command::Server(config) => server::run(*config).await,
             Command::Store(command) => store::run(command).await,
             Command::Client(command) => threeport_cli::run(&cli.connection, command).await,
             Command::CompileComponent { .. } | Command::Completion(_) => Ok(()),
