@@ -58,8 +58,11 @@ pub(crate) struct Server {
     #[arg(long, env = "THREEPORT_NATS_REPLICAS", value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
     pub nats_replicas: u8,
     /// Reconciles that may run at a time
-    #[arg(long, env = "THREEPORT_SLOTS", default_value_t = 24)]
+    #[arg(long, env = "THREEPORT_SLOTS", default_value_t = threeport_controller::Config::SLOTS)]
     pub slots: usize,
+    /// Reconciles that may run at a time for one target: what one slow cluster can take of the slots
+    #[arg(long, env = "THREEPORT_TARGET_SLOTS", default_value_t = threeport_controller::Config::TARGET_SLOTS)]
+    pub target_slots: usize,
     /// Seconds from SIGTERM to the end at the latest: runs under way finish in that time or are handed back; a second SIGTERM ends at once
     #[arg(long, env = "THREEPORT_GRACE", value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub grace: u64,

@@ -38,6 +38,7 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
         .context("set up the plugin sandbox")?;
     let mut controller_config = threeport_controller::Config::new(owner()?);
     controller_config.slots = config.slots;
+    controller_config.target_slots = config.target_slots;
     controller_config.definition_errors = threeport_api::definition_errors;
     controller_config.schemas = Arc::new(schemas::OfApi::default());
     controller_config.digest_key = *key.bytes();

@@ -16,6 +16,8 @@ pub struct Config {
     pub owner: String,
     /// Runs at a time.
     pub slots: usize,
+    /// The same for what goes to one target: work for one that is slow stays unclaimed rather than taking all slots.
+    pub target_slots: usize,
     /// How long a claim holds without being renewed.
     pub lease: Duration,
     /// How often to look for work that no bell announced.
@@ -28,7 +30,7 @@ pub struct Config {
     pub resync: Duration,
     /// How long runs may take to finish at shutdown before their work goes back.
     pub grace: Duration,
-    /// How long a target is left alone after it did not answer; doubles up to ten times this.
+    /// How long a target is left alone after it did not answer; each further time that much longer, up to ten times this.
     pub target_pause: Duration,
     /// The digests that plugins see instead of values of Secrets are made with a key that is derived from this one. With another key every value looks
     /// changed: keep it, and apart from the data.
@@ -46,11 +48,17 @@ pub struct Config {
 }
 
 impl Config {
+    /// [`slots`](Self::slots), where nothing else is said.
+    pub const SLOTS: usize = 24;
+    /// [`target_slots`](Self::target_slots), where nothing else is said: three slow targets leave nothing for others, two do.
+    pub const TARGET_SLOTS: usize = 8;
+
     /// The defaults, for a host of this name, with a new random key.
     pub fn new(owner: impl Into<String>) -> Self {
         Self {
             owner: owner.into(),
-            slots: 24,
+            slots: Self::SLOTS,
+            target_slots: Self::TARGET_SLOTS,
             lease: Duration::from_secs(20),
             sweep: Duration::from_secs(1),
             backoff_cap: Duration::from_secs(300),

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tracing::{Instrument, field};
 
+use crate::back;
 use crate::backoff::jittered;
 use crate::components;
 use crate::config::Config;
@@ -31,9 +32,6 @@ use crate::work::work;
 
 /// Rings of watches are gathered for so long: a roll-out is many events and one reason to look.
 const GATHER: Duration = Duration::from_millis(20);
-
-/// How often to look while somebody's share holds back what is due.
-const HELD_BACK: Duration = Duration::from_millis(50);
 
 /// What is due stays due while the database fails: without a pause the loop would spin.
 const AFTER_ERROR: Duration = Duration::from_millis(250);
@@ -70,6 +68,7 @@ impl Monitor {
     /// Brings the meters of this moment up to date.
     pub fn sample(&self) {
         meters::sample(self.running.lock().len(), self.host.config.slots, self.host.watches.len());
+        meters::targets(&self.host.targets.circuits());
     }
 
     /// Digest of the component that serves under a Plugin's name.
@@ -147,15 +146,15 @@ impl Controller {
             tokio::spawn(renew(host.clone(), running.clone())),
             tokio::spawn(events::forget(host.store.clone())),
             tokio::spawn(components::collect(host.clone())),
+            tokio::spawn(back::find_out(host.clone())),
         ];
         let mut runs = JoinSet::new();
         while !*shutdown.borrow() {
             rung.gather();
-            let (full, held_back) = claim(&host, &running, &mut runs, &mut rung).await;
+            let (full, shares) = claim(&host, &running, &mut runs, &mut rung).await;
             is_full.send_if_modified(|was| std::mem::replace(was, full) != full);
-            // What is due and held back is no reason to look again at once: a run that ends is, and so is what comes.
-            let least = if held_back { HELD_BACK } else { Duration::from_millis(1) };
-            let next = host.store.next_due().unwrap_or(Duration::MAX).max(least);
+            // What is due and held back is no reason to look again: a run that ends is, and so is what comes.
+            let next = host.store.next_due_within(&shares).unwrap_or(Duration::MAX).max(Duration::from_millis(1));
             let sweep = jittered(host.config.sweep).min(next);
             tokio::select! {
                 stop = shutdown.changed() => {
@@ -187,27 +186,26 @@ async fn start(host: &Host) -> Result<(), threeport_store::Error> {
     Ok(())
 }
 
-/// Takes what is due into free slots; whether none is left free, and whether something may be due that somebody's share holds back.
-async fn claim(host: &Arc<Host>, running: &Arc<Running>, runs: &mut JoinSet<()>, rung: &mut Rung) -> (bool, bool) {
+/// Takes what is due into free slots; whether none is left free, and the shares by which more may be claimed.
+async fn claim(host: &Arc<Host>, running: &Arc<Running>, runs: &mut JoinSet<()>, rung: &mut Rung) -> (bool, Shares) {
     loop {
+        let shares = shares(host, running);
         let free = host.config.slots.saturating_sub(runs.len());
         if free == 0 {
-            return (true, false);
+            return (true, shares);
         }
-        let shares = shares(host, running);
-        let held_back = shares.exhausted();
         let (began, at) = (Instant::now(), SystemTime::now());
-        let claims = match host.store.claim_within(&host.config.owner, host.config.lease, free, shares).await {
+        let claims = match host.store.claim_within(&host.config.owner, host.config.lease, free, shares.clone()).await {
             Ok(claims) => claims,
             Err(error) => {
                 tracing::error!("cannot claim work: {error}; trying again");
                 tokio::time::sleep(AFTER_ERROR).await;
-                return (false, false);
+                return (false, shares);
             }
         };
         if claims.is_empty() {
             rung.nothing_due();
-            return (false, held_back);
+            return (false, shares);
         }
         meters::claiming(began);
         for claim in claims {
@@ -220,14 +218,17 @@ async fn claim(host: &Arc<Host>, running: &Arc<Running>, runs: &mut JoinSet<()>,
     }
 }
 
-/// No plugin gets more than three quarters of the slots: one whose runs never end must leave others room.
+/// No plugin gets more than three quarters of the slots, and no namespace more than three quarters of a plugin's: one whose runs never end must leave others
+/// room, with the same plugin as well. A target gets what is set.
 fn shares(host: &Host, running: &Running) -> Shares {
-    let mut shares = Shares::new((host.config.slots * 3).div_ceil(4));
+    let most = (host.config.slots * 3).div_ceil(4);
+    let shares = Shares::new(most).in_each_namespace((most * 3).div_ceil(4));
+    let mut shares = shares.at_each_target(host.config.target_slots.max(1));
     for kind in host.kinds.all() {
         shares.belongs(kind.resource.clone(), kind.plugin.clone());
     }
     host.behind.kinds().into_iter().for_each(|kind| shares.refuse(kind));
-    running.lock().values().for_each(|slot| shares.hold(&slot.claim.object.key.resource));
+    running.lock().values().for_each(|slot| shares.hold(&slot.claim));
     shares
 }
 

@@ -49,11 +49,17 @@ impl Host {
             at: None,
         };
         let uids: Vec<Arc<str>> = self.store.list(query).await?.items.into_iter().map(|object| object.uid).collect();
-        for batch in uids.chunks(BATCH) {
-            self.store.wake(batch, Class::Resync).await?;
-        }
-        self.ring(uids.iter().take(RINGS), Class::Resync);
+        self.wake(&uids, Class::Resync).await?;
         Ok(uids.len())
+    }
+
+    /// Makes objects due, however many.
+    pub(crate) async fn wake(&self, uids: &[Arc<str>], class: Class) -> Result<(), Error> {
+        for batch in uids.chunks(BATCH) {
+            self.store.wake(batch, class).await?;
+        }
+        self.ring(uids.iter().take(RINGS), class);
+        Ok(())
     }
 
     /// Whether a collection has objects, and the first of them.

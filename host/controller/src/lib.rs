@@ -6,6 +6,7 @@
 
 mod abandon;
 mod act;
+mod back;
 mod backoff;
 mod brought;
 mod capabilities;

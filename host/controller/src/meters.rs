@@ -1,10 +1,12 @@
 //! What this crate counts. Labels are bounded: plugins and kinds that are there, never names of objects.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use metrics::{
     Label, SharedString, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
+use threeport_kube::Circuit;
 use threeport_store::Resource;
 
 use crate::host::Host;
@@ -17,6 +19,7 @@ const CLAIM: &str = "threeport_claim_duration_seconds";
 const RUNNING: &str = "threeport_runs_running";
 const TARGET_WATCHES: &str = "threeport_target_watches";
 const SLOTS: &str = "threeport_run_slots";
+const TARGETS: &str = "threeport_target_connections";
 
 /// Says what the meters mean; once, after the recorder is set.
 pub fn describe_meters() {
@@ -28,6 +31,10 @@ pub fn describe_meters() {
     describe_histogram!(CLAIM, Unit::Seconds, "Time to claim what is due, for as many objects as there was room for");
     describe_gauge!(RUNNING, "Runs under way");
     describe_gauge!(TARGET_WATCHES, "Watches on targets");
+    describe_gauge!(
+        TARGETS,
+        "Connections to targets by state: closed (in use), open (it does not answer and is left alone), half-open (one request finds out whether it does)"
+    );
     describe_gauge!(SLOTS, "Runs that may be under way at a time");
 }
 
@@ -98,4 +105,11 @@ pub(crate) fn sample(running: usize, slots: usize, watches: usize) {
     gauge!(RUNNING).set(running as f64);
     gauge!(TARGET_WATCHES).set(watches as f64);
     gauge!(SLOTS).set(slots as f64);
+}
+
+/// Connections by whether anything is sent there.
+pub(crate) fn targets(circuits: &HashMap<Circuit, usize>) {
+    for (circuit, name) in [(Circuit::Closed, "closed"), (Circuit::HalfOpen, "half-open"), (Circuit::Open, "open")] {
+        gauge!(TARGETS, "state" => name).set(circuits.get(&circuit).copied().unwrap_or(0) as f64);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{Timestamp, Unit};
 use serde_json::{Map, Value};
 use threeport_store::{Claim, Class, Completion, InventoryEntry, Op, lifecycle};
 
@@ -86,10 +86,25 @@ impl Report {
             drop_finalizer: self.finished.then(|| lifecycle::FINALIZER.to_owned()),
             ..Completion::default()
         };
+        // Failures of an older spec say nothing about this one.
+        let judged = object.pointer("/status/observedGeneration").and_then(Value::as_i64) == Some(generation);
+        let attempts = if judged { claim.attempts } else { 0 };
+        completion.failed = self.pace.is_failure();
+        let (next, class) = match self.pace {
+            Pace::Backoff => (after_failures(attempts, config.backoff_cap), Class::Drift),
+            Pace::Slow => (jittered(config.slow_retry), Class::Resync),
+            Pace::Within(next) => (next, if next < config.resync / 2 { Class::Drift } else { Class::Resync }),
+        };
+        completion.next = Some(next);
+        completion.next_class = Some(class);
+        let mut claims = self.claims;
+        if completion.failed {
+            say_next(&mut claims, attempts.saturating_add(1), next, now);
+        }
         let mut notes = self.notes;
         let mut is_ready = was_ready;
-        if !self.claims.is_empty() {
-            let merged = conditions::merge(&previous, self.claims, self.keep_others, generation, now);
+        if !claims.is_empty() {
+            let merged = conditions::merge(&previous, claims, self.keep_others, generation, now);
             let ready = conditions::find(&merged, READY);
             is_ready = ready.is_some_and(|ready| ready.status == "True");
             if let Some(ready) = ready {
@@ -114,17 +129,6 @@ impl Report {
         }
         completion.ops.extend(notes.iter().map(|note| events::op(object, note, &config.owner, now)));
         completion.wake_dependants = was_ready != is_ready || self.outward;
-        // Failures of an older spec say nothing about this one.
-        let judged = object.pointer("/status/observedGeneration").and_then(Value::as_i64) == Some(generation);
-        let attempts = if judged { claim.attempts } else { 0 };
-        completion.failed = self.pace.is_failure();
-        let (next, class) = match self.pace {
-            Pace::Backoff => (after_failures(attempts, config.backoff_cap), Class::Drift),
-            Pace::Slow => (jittered(config.slow_retry), Class::Resync),
-            Pace::Within(next) => (next, if next < config.resync / 2 { Class::Drift } else { Class::Resync }),
-        };
-        completion.next = Some(next);
-        completion.next_class = Some(class);
         completion
     }
 }
@@ -132,6 +136,16 @@ impl Report {
 impl Pace {
     fn is_failure(self) -> bool {
         !matches!(self, Self::Within(_))
+    }
+}
+
+/// Says beside Ready how often it failed and when it is tried again. Ready itself stays as it is from one attempt to the next.
+fn say_next(claims: &mut [Claimed], failures: u32, next: Duration, now: Timestamp) {
+    let at = now.saturating_add(next).and_then(|at| at.round(Unit::Second)).unwrap_or(now);
+    let times = if failures == 1 { "once".to_owned() } else { format!("{failures} times") };
+    let stands = |claim: &&mut Claimed| [STALLED, RECONCILING].contains(&claim.kind.as_str()) && claim.status == "True";
+    if let Some(claim) = claims.iter_mut().find(stands) {
+        claim.message = format!("{} (failed {times}; next attempt at {at})", claim.message);
     }
 }
 

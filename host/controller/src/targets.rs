@@ -1,13 +1,14 @@
-//! The way to a target: the object that publishes a connection, its Secret, a client; and leaving alone what does not answer.
+//! The way to a target: the object that publishes a connection, its Secret, a client.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use threeport_kube::{Error as TargetError, Target};
+use threeport_kube::{Circuit, Error as TargetError, Target};
 use threeport_store::{Key, Resource, Store};
+use tokio::sync::Notify;
 
 use crate::carried::{Carried, Link, target_ref};
 use crate::identities::{Acting, Identities, identity};
@@ -19,24 +20,22 @@ use crate::trouble::{Trouble, unreachable};
 
 /// Clients that nobody asked for so long are dropped.
 const UNUSED: Duration = Duration::from_secs(600);
-/// The pause after failures grows at most so far.
-const PAUSE_GROWTH: u32 = 10;
-
 /// All connections of this host, by the digest of their kubeconfig: whoever changes the Secret gets a new one.
 pub(crate) struct Targets {
     store: Store,
     kinds: Arc<Kinds>,
     pause: Duration,
     clients: Mutex<HashMap<String, Client>>,
+    /// Told when one does not answer and is left alone.
+    pub(crate) given_up: Arc<Notify>,
     pub(crate) identities: Identities,
 }
 
 struct Client {
     target: Target,
     used: Instant,
-    failures: u32,
-    /// Not tried again before, and why.
-    open: Option<(Instant, String)>,
+    /// The objects that publish this connection.
+    names: BTreeSet<String>,
 }
 
 /// A target that may be tried.
@@ -45,7 +44,6 @@ pub(crate) struct Connected {
     pub(crate) target: Target,
     /// As it was given: for what the host does for itself.
     pub(crate) admin: Target,
-    digest: String,
     acting: Acting,
 }
 
@@ -117,7 +115,14 @@ impl NoConnection {
 
 impl Targets {
     pub(crate) fn new(store: Store, kinds: Arc<Kinds>, pause: Duration) -> Self {
-        Self { store, kinds, pause, clients: Mutex::default(), identities: Identities::default() }
+        Self {
+            store,
+            kinds,
+            pause,
+            clients: Mutex::default(),
+            given_up: Arc::default(),
+            identities: Identities::default(),
+        }
     }
 
     fn clients(&self) -> MutexGuard<'_, HashMap<String, Client>> {
@@ -138,16 +143,14 @@ impl Targets {
             return Err(NoConnection::NotConnected(message));
         };
         let creates = if access.everything { Vec::new() } else { access.namespaces.clone() };
-        let acting = self.identities.acting(&admin, &digest, identity, creates).await;
-        self.answered(&digest, &acting);
-        let acting = acting.map_err(NoConnection::of)?;
+        let acting = self.identities.acting(&admin, &digest, identity, creates).await.map_err(NoConnection::of)?;
         if let Some(why) = acting.fallback.as_ref().filter(|_| link.options.isolation == Isolation::Required) {
             return Err(NoConnection::NotIsolated(format!(
                 "the target {name} is to be used with isolation Required, and its kubeconfig may not make ServiceAccounts and roles: {why}; give it a \
                  kubeconfig that may, or say isolation: Preferred"
             )));
         }
-        Ok(Connected { target: acting.target.clone(), admin, digest, acting })
+        Ok(Connected { target: acting.target.clone(), admin, acting })
     }
 
     /// The connection of a target as it was given, for what the host does for itself.
@@ -159,40 +162,51 @@ impl Targets {
         clients.retain(|_, client| now - client.used < UNUSED);
         if let Some(client) = clients.get_mut(&digest) {
             client.used = now;
-            if let Some((until, why)) = &client.open
-                && *until > now
-            {
-                return Err(NoConnection::Unreachable(why.clone()));
+            if !client.names.contains(name) {
+                client.names.insert(name.to_owned());
             }
-            return Ok((client.target.clone(), digest));
+            return match client.target.left_alone() {
+                Some(why) => Err(NoConnection::Unreachable(why.to_string())),
+                None => Ok((client.target.clone(), digest)),
+            };
         }
         let target = Target::connect(&kubeconfig).map_err(|error| NoConnection::Unusable(error.to_string()))?;
-        clients.insert(digest.clone(), Client { target: target.clone(), used: now, failures: 0, open: None });
+        target.guard(self.pause, self.given_up.clone());
+        let names = BTreeSet::from([name.to_owned()]);
+        clients.insert(digest.clone(), Client { target: target.clone(), used: now, names });
         Ok((target, digest))
     }
 
-    /// Notes what a target answered; one that did not answer is left alone for a while.
+    /// Notes what a target answered.
     pub(crate) fn note<T>(&self, connected: &Connected, answer: &Result<T, TargetError>) {
         if let Err(TargetError::Forbidden { .. } | TargetError::Unauthorized { .. }) = answer {
             connected.acting.doubt();
         }
-        self.answered(&connected.digest, answer);
     }
 
-    fn answered<T>(&self, digest: &str, answer: &Result<T, TargetError>) {
-        let mut clients = self.clients();
-        let Some(client) = clients.get_mut(digest) else { return };
-        match answer {
-            Err(error) if unreachable(error) => {
-                client.failures = client.failures.saturating_add(1);
-                let pause = self.pause * client.failures.min(PAUSE_GROWTH);
-                client.open = Some((Instant::now() + pause, error.to_string()));
-            }
-            _ => {
-                client.failures = 0;
-                client.open = None;
-            }
-        }
+    /// How many connections there are, by whether anything is sent there.
+    pub(crate) fn circuits(&self) -> HashMap<Circuit, usize> {
+        let mut counts = HashMap::new();
+        self.clients().values().for_each(|client| *counts.entry(client.target.circuit()).or_default() += 1);
+        counts
+    }
+
+    /// When to look whether one that is left alone answers again.
+    pub(crate) fn next_probe(&self) -> Option<Instant> {
+        self.clients().values().filter_map(|client| client.target.probe_at()).min()
+    }
+
+    /// Those for which it is time to, and the digests of their kubeconfigs.
+    pub(crate) fn to_probe(&self) -> Vec<(Target, String)> {
+        let now = Instant::now();
+        let clients = self.clients();
+        let due = clients.iter().filter(|(_, client)| client.target.probe_at().is_some_and(|at| at <= now));
+        due.map(|(digest, client)| (client.target.clone(), digest.clone())).collect()
+    }
+
+    /// The names of the objects that publish a connection.
+    pub(crate) fn names(&self, digest: &str) -> BTreeSet<String> {
+        self.clients().get(digest).map(|client| client.names.clone()).unwrap_or_default()
     }
 
     /// uid of the object that is the target.

@@ -36,6 +36,13 @@ pub(crate) fn classify(error: kube::Error, asked: &Asked<'_>) -> Error {
     }
 }
 
+/// Why there is no answer of the target; None: there is one, or it was not asked.
+pub(crate) fn unanswered(error: &kube::Error) -> Option<String> {
+    use kube::Error::{Api, Auth, BuildRequest, FromUtf8, HttpError, SerdeError};
+    let answered = matches!(error, Api(_) | Auth(_) | BuildRequest(_) | HttpError(_) | SerdeError(_) | FromUtf8(_));
+    (!answered && !too_large(error)).then(|| causes(error))
+}
+
 fn too_large(error: &kube::Error) -> bool {
     let mut next: Option<&dyn std::error::Error> = Some(error);
     while let Some(cause) = next {

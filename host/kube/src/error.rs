@@ -70,6 +70,21 @@ pub enum Error {
         /// How long was waited.
         after: Duration,
     },
+    /// It did not answer a moment ago: nothing is sent for a while.
+    #[error(
+        "{step}: the target at {server} does not answer ({why}); it is left alone until {until} and then tried again, and everything goes on as soon as it \
+         answers"
+    )]
+    LeftAlone {
+        /// What was to be done.
+        step: String,
+        /// Scheme, host and port.
+        server: String,
+        /// What came of the last request.
+        why: String,
+        /// When it is tried again.
+        until: String,
+    },
     /// The target does not accept the credentials.
     #[error("{step}: the target does not accept the credentials of the kubeconfig ({why}); give it a new kubeconfig")]
     Unauthorized {
@@ -241,7 +256,7 @@ impl Error {
             | QuotaExceeded { .. }
             | ImmutableField { .. } => Class::Invalid,
             Unauthorized { .. } | Forbidden { .. } => Class::Denied,
-            Unreachable { .. } => Class::Unreachable,
+            Unreachable { .. } | LeftAlone { .. } => Class::Unreachable,
             Fenced { .. } => Class::Fenced,
         }
     }
@@ -251,7 +266,7 @@ impl Error {
         use Error::*;
         match self {
             InvalidKubeconfig { .. } => "InvalidKubeconfig",
-            Unreachable { .. } => "Unreachable",
+            Unreachable { .. } | LeftAlone { .. } => "Unreachable",
             Timeout { .. } => "Timeout",
             Unauthorized { .. } => "Unauthorized",
             Forbidden { .. } => "Forbidden",

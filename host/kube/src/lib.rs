@@ -4,6 +4,7 @@
 //! does one object at a time and tells truthfully what the target said. Also gives the command line its client.
 
 mod apply;
+mod breaker;
 mod classify;
 mod error;
 mod health;
@@ -25,6 +26,7 @@ use std::fmt;
 
 use serde_json::Value;
 
+pub use breaker::Circuit;
 pub use error::{Class, Error, FieldOwner};
 pub use health::{Health, State, health};
 pub use identity::Established;

@@ -6,6 +6,7 @@ use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 
 const REQUESTS: &str = "threeport_target_requests_total";
 const DURATION: &str = "threeport_target_request_duration_seconds";
+const GIVEN_UP: &str = "threeport_target_given_up_total";
 
 /// Says what the meters mean; once, after the recorder is set.
 pub fn describe_meters() {
@@ -13,11 +14,16 @@ pub fn describe_meters() {
         REQUESTS,
         "Calls to targets by method and HTTP status; error: no answer came, timeout: none in time"
     );
+    describe_counter!(GIVEN_UP, "How often a target did not answer and was left alone from then on");
     describe_histogram!(
         DURATION,
         Unit::Seconds,
         "Time until a target has answered, waiting for a free connection included"
     );
+}
+
+pub(crate) fn given_up() {
+    counter!(GIVEN_UP).increment(1);
 }
 
 /// One call on its way.

@@ -3,18 +3,19 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{AsyncReadExt, StreamExt};
-use http::Request as HttpRequest;
+use http::{Request as HttpRequest, Uri};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
 use kube::core::params::{GetParams, ListParams};
 use kube::core::{ApiResource, DynamicObject, Request, Resource};
 use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tracing::{Instrument as _, field};
 
-use crate::classify::{Asked, classify, missing};
+use crate::breaker::{Breaker, Circuit, Heard};
+use crate::classify::{Asked, classify, missing, unanswered};
 use crate::error::step;
 use crate::kubeconfig::{parse, refuse};
 use crate::meters;
@@ -40,6 +41,8 @@ struct Inner {
     config: kube::Config,
     server: String,
     slots: Semaphore,
+    /// Shared with all who act on the same target.
+    breaker: Arc<Breaker>,
     /// Kinds by apiVersion, as the target's discovery told them; asked again when one is not among them.
     served: Mutex<HashMap<String, Arc<HashMap<String, Served>>>>,
 }
@@ -73,9 +76,51 @@ impl Target {
             )
         };
         let client = transport::client(config.clone(), None).map_err(credentials)?;
-        Ok(Target {
-            inner: Arc::new(Inner { client, config, server, slots: Semaphore::new(AT_ONCE), served: Mutex::default() }),
-        })
+        let (slots, breaker, served) = (Semaphore::new(AT_ONCE), Arc::default(), Mutex::default());
+        Ok(Target { inner: Arc::new(Inner { client, config, server, slots, breaker, served }) })
+    }
+
+    /// From now on the target is left alone when it does not answer: for `pause`, and for longer each time that it does not answer after that. `opened` is
+    /// told; whoever hears that [probes](Self::probe) it. Holds for all who act on the target.
+    pub fn guard(&self, pause: Duration, opened: Arc<Notify>) {
+        self.inner.breaker.guard(pause, opened);
+    }
+
+    /// Whether requests are sent.
+    pub fn circuit(&self) -> Circuit {
+        self.inner.breaker.circuit()
+    }
+
+    /// Why nothing is sent at the moment; None: it is.
+    pub fn left_alone(&self) -> Option<Error> {
+        self.inner.breaker.left_alone("connect", &self.inner.server)
+    }
+
+    /// When to [probe](Self::probe) it; None: it is not left alone, or is being probed.
+    pub fn probe_at(&self) -> Option<Instant> {
+        self.inner.breaker.probe_at()
+    }
+
+    /// Finds out by one request whether a target that is left alone answers again, if it is time to. True: requests are sent again.
+    pub async fn probe(&self) -> bool {
+        if !self.inner.breaker.begin_probe() {
+            return false;
+        }
+        let step = "check readiness";
+        let mut request = HttpRequest::new(Vec::new());
+        *request.uri_mut() = Uri::from_static("/readyz");
+        let (answered, trouble) = match self.send(step, request).await {
+            Err(_late) => (false, Some(silence())),
+            Ok(Err(error)) => match unanswered(&error) {
+                Some(why) => (false, Some(why)),
+                None => {
+                    let fails = matches!(&error, kube::Error::Api(status) if status.code >= 500);
+                    (true, fails.then(|| self.told(step, &nothing(), error).to_string()))
+                }
+            },
+            Ok(Ok(_)) => (true, None),
+        };
+        self.inner.breaker.end_probe(answered, trouble)
     }
 
     /// The same target with this token and nothing else of our credentials.
@@ -84,8 +129,8 @@ impl Target {
         let client = transport::client(config.clone(), Some(token.clone()))
             .map_err(|_| refuse("clusters[].cluster", "no client can be made of it"))?;
         let served = Mutex::new(self.inner.served.lock().unwrap_or_else(PoisonError::into_inner).clone());
-        let (server, slots) = (self.inner.server.clone(), Semaphore::new(AT_ONCE));
-        Ok(Target { inner: Arc::new(Inner { client, config, server, slots, served }) })
+        let (server, slots, breaker) = (self.inner.server.clone(), Semaphore::new(AT_ONCE), self.inner.breaker.clone());
+        Ok(Target { inner: Arc::new(Inner { client, config, server, slots, breaker, served }) })
     }
 
     /// Scheme, host and port, for messages.
@@ -294,6 +339,29 @@ impl Target {
             Ok(request) => request,
             Err(error) => return Err(self.told(step, reference, error)),
         };
+        let breaker = &self.inner.breaker;
+        let cut = breaker.enter(step, &self.inner.server)?;
+        let sent = Instant::now();
+        let answer = tokio::select! {
+            answer = self.send(step, request) => answer,
+            () = cut => return Err(breaker.left_alone(step, &self.inner.server).unwrap_or_else(|| self.late(step))),
+        };
+        breaker.note(
+            sent,
+            match &answer {
+                Err(_late) => Heard::Nothing(silence()),
+                Ok(Ok(_) | Err(kube::Error::Api(_))) => Heard::Answer,
+                Ok(Err(error)) => unanswered(error).map_or(Heard::NotAsked, Heard::Nothing),
+            },
+        );
+        answer
+    }
+
+    fn late(&self, step: &str) -> Error {
+        Error::Timeout { step: step.to_owned(), server: self.inner.server.clone(), after: DEADLINE }
+    }
+
+    async fn send(&self, step: &str, request: HttpRequest<Vec<u8>>) -> Result<Result<String, kube::Error>, Error> {
         let span = tracing::debug_span!(
             "target",
             otel.kind = "client",
@@ -312,10 +380,9 @@ impl Target {
             stream.read_to_string(&mut text).await.map_err(kube::Error::ReadEvents)?;
             Ok(text)
         });
-        let late = |_| Error::Timeout { step: step.to_owned(), server: self.inner.server.clone(), after: DEADLINE };
         let answer = answer.instrument(span.clone()).await;
         call.answered(answer.as_ref().ok(), &span);
-        answer.map_err(late)
+        answer.map_err(|_elapsed| self.late(step))
     }
 
     /// Translates an answer that is an error; forgets discovery where it was wrong.
@@ -352,6 +419,10 @@ fn segment(step: &str, what: &str, text: &str) -> Result<(), Error> {
         return Err(Error::Invalid { step: step.to_owned(), why: format!("{what} {text:?} is not a Kubernetes name") });
     }
     Ok(())
+}
+
+fn silence() -> String {
+    format!("no answer within {} s", DEADLINE.as_secs())
 }
 
 fn nothing() -> Reference {

@@ -12,7 +12,7 @@ use crate::layer::{Draft, InventoryWrite, Layer, Step};
 use crate::lifecycle;
 use crate::managers;
 use crate::queue::{Queue, Work, span};
-use crate::shares::Shares;
+use crate::shares::{self, Shares};
 use crate::state::{Entry, State};
 use crate::trace::TraceContext;
 use crate::types::{Class, Key, Object};
@@ -59,12 +59,15 @@ impl Group<'_> {
     /// Makes a request's changes part of the group.
     fn accept(&mut self, mut mine: Layer) {
         let wakes = std::mem::take(&mut mine.wakes);
+        let mut aims: Vec<i64> = mine.edges.keys().copied().collect();
         for wake in wakes {
             if mine.removed.contains(&wake.id) {
                 continue;
             }
-            if let Some(key) = &wake.create {
-                self.queue.ensure(wake.id, key);
+            if let Some(key) = &wake.create
+                && self.queue.ensure(wake.id, key)
+            {
+                aims.push(wake.id);
             }
             self.queue.wake(wake.id, wake.class, self.now, self.trace);
         }
@@ -72,6 +75,10 @@ impl Group<'_> {
             self.queue.remove(*id);
         }
         self.layer.absorb(mine);
+        for id in aims {
+            let targets = shares::targets(self.draft().edges_of(id));
+            self.queue.aim(id, targets);
+        }
     }
 
     /// All steps or none.
@@ -106,6 +113,7 @@ impl Group<'_> {
                 wanted: work.wanted,
                 attempts: work.attempts,
                 class: work.class,
+                targets: work.targets.clone().unwrap_or_default(),
                 trace,
                 expires: sent + ttl,
                 waited: Duration::from_micros(waited),

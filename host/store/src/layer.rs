@@ -31,6 +31,14 @@ impl Step {
         })
     }
 
+    /// Where it writes.
+    pub(crate) fn namespace(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Put { key, .. } | Self::Remove { key, .. } => key.namespace.clone(),
+            Self::Check(_) => None,
+        }
+    }
+
     pub(crate) fn size(&self) -> usize {
         match self {
             Self::Put { body, .. } => body.len(),

@@ -6,6 +6,7 @@
 
 mod blob;
 mod body;
+mod choice;
 mod circle;
 mod config;
 mod copy;
@@ -35,6 +36,7 @@ mod store;
 mod stored;
 mod trace;
 pub mod types;
+mod waiting;
 mod watch;
 pub mod work;
 

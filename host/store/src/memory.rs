@@ -8,6 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::layer::Layer;
 use crate::queue::{self, Queue, Work};
+use crate::shares;
 use crate::state::State;
 
 pub(crate) struct Memory {
@@ -164,6 +165,7 @@ impl Memory {
     pub(crate) fn follow(&self, mut layer: Layer, work: Vec<(i64, Work)>, compacted: u64, reasons: u64) {
         let now = self.now();
         let due = work.iter().any(|(_, work)| work.owner.is_none() && work.due_at.is_some_and(|due_at| due_at <= now));
+        let aims: Vec<i64> = layer.edges.keys().copied().chain(work.iter().map(|(id, _)| *id)).collect();
         {
             let mut queue = self.queue();
             layer.removed.iter().for_each(|id| queue.remove(*id));
@@ -172,6 +174,10 @@ impl Memory {
         let known = self.read().compacted;
         layer.compact = layer.compact.max(Some(compacted)).filter(|upto| *upto > known);
         self.publish(layer);
+        {
+            let (state, mut queue) = (self.read(), self.queue());
+            aims.into_iter().for_each(|id| queue.aim(id, shares::targets(state.edges_of(id))));
+        }
         let mut state = self.write();
         state.reasons = state.reasons.max(reasons);
         drop(state);

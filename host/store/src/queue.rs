@@ -1,13 +1,14 @@
-//! The work items in memory: what is due, in which class, for which namespace, and who holds it. The writer changes it and writes every
-//! changed item as a row in the same transaction; after a failed transaction it is read again from the rows.
+//! The work items in memory: what is due, in which class, for which namespace and target, and who holds it. The writer changes it and writes
+//! every changed item as a row in the same transaction; after a failed transaction it is read again from the rows.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::shares::Shares;
+use crate::choice::{Due, Turns, choose};
+use crate::shares::{Lot, Shares, Targets};
 use crate::trace::TraceContext;
-use crate::types::{Class, Key, Resource};
+use crate::types::{Class, Key};
 use crate::work::Standing;
 
 /// Microseconds since 1970.
@@ -48,6 +49,8 @@ pub(crate) struct Work {
     pub(crate) ran: Option<i64>,
     /// Of the write that made it due, until a run has it.
     pub(crate) trace: Option<TraceContext>,
+    /// Where its runs go, as its object's references say; not in the row.
+    pub(crate) targets: Targets,
 }
 
 impl Work {
@@ -66,6 +69,7 @@ impl Work {
             lapsed: 0,
             ran: None,
             trace: None,
+            targets: None,
         }
     }
 }
@@ -74,6 +78,11 @@ impl Work {
     /// Its lease ends without a result.
     pub(crate) fn give_up(&mut self) {
         (self.owner, self.lapsed) = (None, self.epoch);
+    }
+
+    fn lot(&self) -> Lot {
+        let Key { namespace, resource, .. } = self.key.clone();
+        Lot { namespace, resource, targets: self.targets.clone() }
     }
 }
 
@@ -92,15 +101,6 @@ pub struct QueueStats {
     pub items: usize,
 }
 
-type Due = BTreeSet<(i64, i64)>;
-
-/// What shares are counted by: namespace and collection.
-type Lot = (Option<Arc<str>>, Resource);
-
-fn lot(key: &Key) -> Lot {
-    (key.namespace.clone(), key.resource.clone())
-}
-
 #[derive(Default)]
 pub(crate) struct Queue {
     items: HashMap<i64, Work>,
@@ -111,6 +111,7 @@ pub(crate) struct Queue {
     /// Held items by the end of their lease.
     leases: BTreeSet<(i64, i64)>,
     dirty: HashSet<i64>,
+    turns: Turns,
 }
 
 impl Queue {
@@ -129,7 +130,7 @@ impl Queue {
             self.leases.insert((work.until, id));
         } else if let Some(due_at) = work.due_at {
             self.timeline.insert((due_at, id));
-            self.due[work.class as usize].entry(lot(&work.key)).or_default().insert((due_at, id));
+            self.due[work.class as usize].entry(work.lot()).or_default().insert((due_at, id));
         }
     }
 
@@ -139,7 +140,7 @@ impl Queue {
         } else if let Some(due_at) = work.due_at {
             self.timeline.remove(&(due_at, id));
             let of_class = &mut self.due[work.class as usize];
-            let lot = lot(&work.key);
+            let lot = work.lot();
             if let Some(due) = of_class.get_mut(&lot) {
                 due.remove(&(due_at, id));
                 if due.is_empty() {
@@ -163,8 +164,19 @@ impl Queue {
     pub(crate) fn follow(&mut self, id: i64, mut work: Work) {
         if let Some(known) = self.items.remove(&id) {
             self.unindex(id, &known);
-            work.ran = known.ran;
+            (work.ran, work.targets) = (known.ran, known.targets);
         }
+        self.load(id, work);
+    }
+
+    /// Says where the runs of an item go.
+    pub(crate) fn aim(&mut self, id: i64, targets: Targets) {
+        if self.items.get(&id).is_none_or(|work| work.targets == targets) {
+            return;
+        }
+        let Some(mut work) = self.items.remove(&id) else { return };
+        self.unindex(id, &work);
+        work.targets = targets;
         self.load(id, work);
     }
 
@@ -199,12 +211,14 @@ impl Queue {
         });
     }
 
-    /// Makes sure there is an item for an object.
-    pub(crate) fn ensure(&mut self, id: i64, key: &Key) {
-        if !self.items.contains_key(&id) {
+    /// Makes sure there is an item for an object; true if there was none.
+    pub(crate) fn ensure(&mut self, id: i64, key: &Key) -> bool {
+        let new = !self.items.contains_key(&id);
+        if new {
             self.load(id, Work::new(key.clone()));
             self.dirty.insert(id);
         }
+        new
     }
 
     /// Hands the items whose lease is over back; their due time is in the past still.
@@ -217,39 +231,20 @@ impl Queue {
         }
     }
 
-    /// Takes leases on what is due: class by class, and for each namespace and each worker at most its share.
+    /// Takes leases on what is due, as [`choose`] has it.
     pub(crate) fn claim(
         &mut self,
         owner: &Arc<str>,
         ttl: Duration,
         limit: usize,
-        mut shares: Shares,
+        shares: Shares,
         now: i64,
     ) -> Vec<i64> {
         self.expire(now);
         if limit == 0 || self.timeline.first().is_none_or(|(due_at, _)| *due_at > now) {
             return Vec::new();
         }
-        let is_due = |due: &Due| due.first().is_some_and(|(due_at, _)| *due_at <= now);
-        let open = |((_, resource), due): &(&Lot, &Due)| is_due(due) && shares.room(resource) > 0;
-        let active: HashSet<&Option<Arc<str>>> =
-            self.due.iter().flatten().filter(open).map(|((namespace, _), _)| namespace).collect();
-        let share = limit.div_ceil(active.len().max(1));
-        let mut taken: HashMap<Option<Arc<str>>, usize> = HashMap::new();
-        let mut claimed = Vec::new();
-        for of_class in &self.due {
-            // Whoever has waited longest comes first, so that nobody is always the one that no longer fits.
-            let mut heads: Vec<_> = of_class.iter().filter(|(_, due)| is_due(due)).collect();
-            heads.sort_by_key(|(_, due)| due.first().copied());
-            for ((namespace, resource), due) in heads {
-                let used = taken.entry(namespace.clone()).or_default();
-                let room = share.saturating_sub(*used).min(limit - claimed.len()).min(shares.room(resource));
-                let before = claimed.len();
-                claimed.extend(due.iter().take(room).take_while(|(due_at, _)| *due_at <= now).map(|(_, id)| *id));
-                *used += claimed.len() - before;
-                shares.take(resource, claimed.len() - before);
-            }
-        }
+        let claimed = choose(&self.due, &mut self.turns, limit, shares, now);
         for id in &claimed {
             self.update(*id, |work| {
                 work.owner = Some(owner.clone());
@@ -275,6 +270,18 @@ impl Queue {
     /// Until something is due: zero if it is already.
     pub(crate) fn next_due(&self, now: i64) -> Option<Duration> {
         let at = [self.timeline.first(), self.leases.first()].into_iter().flatten().map(|(at, _)| *at).min()?;
+        Some(Duration::from_micros(u64::try_from(at - now).unwrap_or(0)))
+    }
+
+    /// [`next_due`](Self::next_due), of what one who has these shares may claim.
+    pub(crate) fn next_within(&self, shares: &Shares, now: i64) -> Option<Duration> {
+        let next = self.next_due(now)?;
+        if !next.is_zero() {
+            return Some(next);
+        }
+        let open = self.due.iter().flatten().filter(|(lot, _)| shares.has_room(lot));
+        let open = open.filter_map(|(_, due)| due.first());
+        let at = open.chain(self.leases.first()).map(|(at, _)| *at).min()?;
         Some(Duration::from_micros(u64::try_from(at - now).unwrap_or(0)))
     }
 
@@ -318,13 +325,12 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Resource;
 
     fn queue(items: &[(i64, &str, Class, i64)]) -> Queue {
         let mut queue = Queue::default();
         for (id, namespace, class, due_at) in items {
-            let key =
-                Key { resource: Resource::new("", "things"), namespace: Some((*namespace).into()), name: "x".into() };
-            let work = Work { class: *class, due_at: Some(*due_at), ..Work::new(key) };
+            let work = Work { class: *class, due_at: Some(*due_at), ..Work::new(key(namespace, "things")) };
             queue.load(*id, work);
         }
         queue
@@ -346,33 +352,98 @@ mod tests {
         assert_eq!(queue.claim(&"me".into(), TTL, 9, Shares::default(), 10), [0i64; 0]);
     }
 
+    fn key(namespace: &str, plural: &str) -> Key {
+        Key { resource: Resource::new("", plural), namespace: Some(namespace.into()), name: "x".into() }
+    }
+
     #[test]
-    fn a_flood_in_one_namespace_leaves_the_others_their_share() {
+    fn a_flood_in_one_namespace_leaves_the_others_their_share_and_what_they_do_not_want_it_has() {
         let mut items: Vec<_> = (0..100).map(|id| (id, "flood", Class::User, 1)).collect();
         items.push((100, "small", Class::Resync, 9));
         let mut queue = queue(&items);
         let claimed = queue.claim(&"me".into(), TTL, 10, Shares::default(), 10);
-        assert_eq!(claimed.len(), 6);
-        assert!(claimed.contains(&100), "the small namespace waits behind the flood: {claimed:?}");
+        assert_eq!(claimed, [0, 1, 2, 3, 4, 100, 5, 6, 7, 8]);
         assert_eq!(queue.claim(&"me".into(), TTL, 10, Shares::default(), 10).len(), 10);
+    }
+
+    #[test]
+    fn a_slot_that_becomes_free_goes_to_who_has_less_however_long_the_others_have_waited() {
+        let mut items: Vec<_> = (0..100).map(|id| (id, "storm", Class::User, 1)).collect();
+        items.extend([(100, "small", Class::User, 9), (101, "small", Class::User, 9)]);
+        let mut queue = queue(&items);
+        let mut shares = Shares::default();
+        (0..20).for_each(|_| shares.take(&Work::new(key("storm", "things")).lot()));
+        for expected in [100, 101, 0] {
+            let claimed = queue.claim(&"me".into(), TTL, 1, shares.clone(), 10);
+            assert_eq!(claimed, [expected]);
+            shares.take(&queue.get(expected).unwrap().lot());
+        }
+    }
+
+    #[test]
+    fn a_flood_of_user_changes_holds_up_no_class_for_ever() {
+        let mut items: Vec<_> = (0..1000).map(|id| (id, "a", Class::User, 1)).collect();
+        items.extend([(1001, "a", Class::Dependency, 9), (1002, "a", Class::Drift, 9), (1003, "a", Class::Resync, 9)]);
+        items.extend((2000..2010).map(|id| (id, "a", Class::Dependency, 9)));
+        let mut queue = queue(&items);
+        let claimed: Vec<i64> =
+            (0..60).flat_map(|_| queue.claim(&"me".into(), TTL, 1, Shares::default(), 10)).collect();
+        let place = |id: i64| claimed.iter().position(|claimed| *claimed == id).unwrap();
+        assert_eq!((place(1001), place(1002), place(1003)), (9, 10, 11), "each after nine that passed it over");
+        let users = claimed.iter().filter(|id| **id < 1000).count();
+        assert!(users >= 50, "a reserve is not a half: {users} of 60");
+    }
+
+    #[test]
+    fn within_a_fair_share_the_more_urgent_class_goes_first_across_namespaces() {
+        let mut items: Vec<_> = (0..50).map(|id| (id, "resyncs", Class::Resync, 1)).collect();
+        items.extend((50..60).map(|id| (id, "user", Class::User, 9)));
+        items.push((60, "waits", Class::Drift, 5));
+        let mut queue = queue(&items);
+        // Three namespaces, six slots: two each, in the order of classes; then who has less.
+        assert_eq!(queue.claim(&"me".into(), TTL, 6, Shares::default(), 10), [50, 51, 60, 0, 1, 52]);
     }
 
     #[test]
     fn who_holds_its_share_gets_no_more_whatever_else_it_has() {
         let items: Vec<_> = (0..100).map(|id| (id, "a", Class::User, 1)).collect();
         let mut queue = queue(&items);
-        let other = Key { resource: Resource::new("", "others"), namespace: Some("a".into()), name: "x".into() };
-        queue.load(100, Work { due_at: Some(9), ..Work::new(other) });
+        queue.load(100, Work { due_at: Some(9), ..Work::new(key("b", "others")) });
         let things = Resource::new("", "things");
         let shares = |held: usize| {
             let mut shares = Shares::new(4);
             shares.belongs(things.clone(), "toys".into());
-            (0..held).for_each(|_| shares.hold(&things));
+            (0..held).for_each(|_| shares.take(&Work::new(key("a", "things")).lot()));
             shares
         };
         assert_eq!(queue.claim(&"me".into(), TTL, 10, shares(1), 10), [0, 1, 2, 100]);
         assert_eq!(queue.claim(&"me".into(), TTL, 10, shares(4), 10), [0i64; 0]);
-        assert!(shares(4).exhausted() && !shares(3).exhausted());
+        assert_eq!(queue.next_within(&shares(3), 10), Some(Duration::ZERO));
+        assert_eq!(queue.next_within(&shares(4), 10), Some(Duration::from_micros(100)), "the end of a lease");
+    }
+
+    #[test]
+    fn what_goes_to_a_target_that_has_its_share_waits_unclaimed_and_the_rest_goes_on() {
+        let mut items: Vec<_> = (0..100).map(|id| (id, "a", Class::User, 1)).collect();
+        items.extend([(100, "a", Class::User, 8), (101, "a", Class::Resync, 9)]);
+        let mut queue = queue(&items);
+        let target = |name: &str| Some(Arc::from([Key { name: name.into(), ..key("a", "places") }]));
+        (0..100).for_each(|id| queue.aim(id, target("slow")));
+        queue.aim(100, target("quick"));
+        assert!(queue.take_dirty().is_empty(), "where runs go is not in the row");
+        let mut shares = Shares::default().at_each_target(3);
+        let claimed = queue.claim(&"me".into(), TTL, 24, shares.clone(), 10);
+        assert_eq!(claimed, [0, 1, 2, 100, 101]);
+        claimed.iter().for_each(|id| shares.take(&queue.get(*id).unwrap().lot()));
+        assert!(queue.claim(&"me".into(), TTL, 24, shares.clone(), 10).is_empty());
+        assert_eq!(
+            queue.next_within(&shares, 10),
+            Some(Duration::from_micros(100)),
+            "what is held back is no reason to look"
+        );
+        // It refers to another target now.
+        queue.aim(50, target("quick"));
+        assert_eq!(queue.claim(&"me".into(), TTL, 24, shares, 10), [50]);
     }
 
     #[test]

@@ -21,8 +21,20 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 /// What the writer is asked for.
 pub(crate) enum Request {
     Write(Vec<Step>, Reply<Vec<Object>>),
-    Claim { owner: Arc<str>, ttl: Duration, limit: usize, shares: Shares, sent: Instant, reply: Reply<Vec<Picked>> },
-    Renew { owner: Arc<str>, leases: Vec<(Arc<str>, u64)>, ttl: Duration, reply: Reply<Vec<Arc<str>>> },
+    Claim {
+        owner: Arc<str>,
+        ttl: Duration,
+        limit: usize,
+        shares: Box<Shares>,
+        sent: Instant,
+        reply: Reply<Vec<Picked>>,
+    },
+    Renew {
+        owner: Arc<str>,
+        leases: Vec<(Arc<str>, u64)>,
+        ttl: Duration,
+        reply: Reply<Vec<Arc<str>>>,
+    },
     Intend(Lease, Arc<Vec<InventoryEntry>>, Reply<()>),
     Complete(Lease, Box<Completion>, Vec<Step>, Reply<Completed>),
     Release(Lease, Reply<()>),
@@ -156,7 +168,7 @@ fn one(group: &mut Group<'_>, asked: &Asked) -> Outcome {
     match &asked.request {
         Request::Write(steps, _) => Outcome::Written(group.write(steps)),
         Request::Claim { owner, ttl, limit, shares, sent, .. } => {
-            Outcome::Claimed(group.claim(owner, *ttl, *limit, shares.clone(), *sent))
+            Outcome::Claimed(group.claim(owner, *ttl, *limit, (**shares).clone(), *sent))
         }
         Request::Renew { owner, leases, ttl, .. } => Outcome::Renewed(group.renew(owner, leases, *ttl)),
         Request::Intend(claim, entries, _) => Outcome::Done(group.intend(claim, entries)),

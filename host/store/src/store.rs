@@ -193,12 +193,12 @@ impl Store {
         self.ask(|reply| Request::Settle(seen, reply)).await
     }
 
-    /// Takes leases on what is due, most urgent class first. No namespace gets more than its share of `limit`.
+    /// Takes leases on what is due, most urgent class first. Nobody waits for a namespace that has its share of `limit`.
     pub async fn claim(&self, owner: &str, ttl: Duration, limit: usize) -> Result<Vec<Claim>, Error> {
         self.claim_within(owner, ttl, limit, Shares::default()).await
     }
 
-    /// [`claim`](Self::claim), and no worker gets more than its share of all that it holds.
+    /// [`claim`](Self::claim), counting what is held already: whoever has less goes first, and nobody gets more than these shares say.
     pub async fn claim_within(
         &self,
         owner: &str,
@@ -206,7 +206,7 @@ impl Store {
         limit: usize,
         shares: Shares,
     ) -> Result<Vec<Claim>, Error> {
-        let (owner, sent) = (Arc::from(owner), Instant::now());
+        let (owner, sent, shares) = (Arc::from(owner), Instant::now(), Box::new(shares));
         let picked = self.ask(|reply| Request::Claim { owner, ttl, limit, shares, sent, reply }).await?;
         let (claims, unreadable) = self.engine.fill(picked).await?;
         for (claim, error) in unreadable {
@@ -252,6 +252,11 @@ impl Store {
     /// Until the next item is due or a lease runs out; zero when something is due, None when nothing ever will be.
     pub fn next_due(&self) -> Option<Duration> {
         self.engine.memory.queue().next_due(self.engine.memory.now())
+    }
+
+    /// [`next_due`](Self::next_due), of what [`claim_within`](Self::claim_within) these shares would claim: what somebody's share holds back does not count.
+    pub fn next_due_within(&self, shares: &Shares) -> Option<Duration> {
+        self.engine.memory.queue().next_within(shares, self.engine.memory.now())
     }
 
     /// What is due and what is leased.

@@ -11,6 +11,7 @@ use crate::crypt::{self, Crypt, carried_place, inventory_place, place};
 use crate::engine::Left;
 use crate::error::Error;
 use crate::queue::{Queue, Work, class};
+use crate::shares::targets;
 use crate::state::{Entry, Logged, State};
 use crate::trace::TraceContext;
 use crate::types::{ChangeKind, Edge, Key, Object, Resource};
@@ -202,6 +203,7 @@ pub(crate) fn queue(rows: Vec<StoredWork>, state: &State) -> Queue {
             lapsed: 0,
             ran: None,
             trace: row.trace.as_deref().and_then(TraceContext::parse),
+            targets: targets(state.edges_of(row.object)),
         };
         queue.load(row.object, work);
     }

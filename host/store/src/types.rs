@@ -202,7 +202,12 @@ pub struct Edge {
 impl Edge {
     /// Whether the object that says so cannot do without the other.
     pub fn is_needed(&self) -> bool {
-        matches!(self.role.as_str(), "target" | "requires")
+        self.is_target() || self.role == "requires"
+    }
+
+    /// Whether runs for the object that says so go to the other.
+    pub fn is_target(&self) -> bool {
+        self.role == "target"
     }
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::trace::TraceContext;
-use crate::types::{Class, Object, Op};
+use crate::types::{Class, Key, Object, Op};
 
 /// No completion raises an epoch further: half of the numbers that SQL holds stay free to count on, and what is found on a target may have been written
 /// there by anyone.
@@ -55,6 +55,8 @@ pub struct Claim {
     pub attempts: u32,
     /// Why it is due.
     pub class: Class,
+    /// What it refers to as its targets.
+    pub targets: Arc<[Key]>,
     /// The trace of the write that made it due, if that is known.
     pub trace: Option<TraceContext>,
     /// Monotonic end of the lease, measured from before the claim was sent.

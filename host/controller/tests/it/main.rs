@@ -5,6 +5,7 @@
 #[path = "../../../kube/tests/target/support.rs"]
 mod support;
 
+mod fairness;
 mod late;
 mod owning;
 mod plugins;

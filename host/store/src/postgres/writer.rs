@@ -4,7 +4,7 @@
 //! A group that is known not to have been written is decided again. When the answer to COMMIT is lost, it is found out whether it happened before
 //! anything else is done: by the row of the journal, read under the lock, when the lost session cannot commit any more.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use super::connect::{self, Address, failed, passes};
 use super::journal::{self, CHANNEL, FORMAT, Followed, Head, News, follow};
-use super::{history, load, rows, tell_of};
+use super::{WAITING, history, load, rows, tell_of};
 use crate::config::Config;
 use crate::engine::{Engine, Reader};
 use crate::error::Error;
@@ -24,6 +24,7 @@ use crate::requests::{Asked, GROUP, GROUP_BYTES, Outcome, Request, Start, decide
 use crate::rows::{Rows, Sealing};
 use crate::stored;
 use crate::types::Resource;
+use crate::waiting::Waiting;
 
 /// What others did is looked for at least this often.
 const POLL: Duration = Duration::from_millis(900);
@@ -46,7 +47,7 @@ pub(super) struct Writer {
     /// Taken while it is used, so that it is gone when that fails.
     conn: Option<PgConnection>,
     requests: mpsc::Receiver<Asked>,
-    waiting: VecDeque<(Instant, Asked)>,
+    waiting: Waiting,
     /// The requests of the group under way.
     group: Vec<(Instant, Asked)>,
     /// The group whose COMMIT is not answered yet.
@@ -117,7 +118,7 @@ impl Writer {
             address,
             conn: Some(conn),
             requests,
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             group: Vec::new(),
             sent: None,
             closing: Vec::new(),
@@ -140,7 +141,7 @@ impl Writer {
             tokio::select! {
                 biased;
                 asked = self.requests.recv() => match asked {
-                    Some(asked) => self.waiting.push_back((Instant::now(), asked)),
+                    Some(asked) => self.take(asked),
                     None => open = false,
                 },
                 () = news.notified() => {}
@@ -175,13 +176,20 @@ impl Writer {
 
     /// Everybody who waits by now.
     fn take_waiting(&mut self) {
-        while let Ok(asked) = self.requests.try_recv() {
-            self.waiting.push_back((Instant::now(), asked));
+        while self.waiting.len() < WAITING
+            && let Ok(asked) = self.requests.try_recv()
+        {
+            self.take(asked);
         }
-        while let Some(at) = self.waiting.iter().position(|(_, asked)| matches!(asked.request, Request::Close(_))) {
+    }
+
+    fn take(&mut self, asked: Asked) {
+        if matches!(asked.request, Request::Close(_)) {
             // What was asked before is answered, what comes later finds the door closed.
             self.requests.close();
-            self.closing.extend(self.waiting.remove(at).map(|(_, asked)| asked));
+            self.closing.push(asked);
+        } else {
+            self.waiting.push((Instant::now(), asked));
         }
     }
 
@@ -213,7 +221,7 @@ impl Writer {
                     let mut refused = std::mem::take(&mut self.group);
                     if refused.is_empty() {
                         // It did not come to a group: there will be none for anybody.
-                        refused.extend(self.waiting.drain(..));
+                        refused.extend(self.waiting.drain());
                     }
                     // Nobody hears of it before what was decided in memory is forgotten; if that fails as well, it is done before anything else.
                     let _tried = tokio::time::timeout(PATIENCE, self.look()).await;
@@ -239,8 +247,7 @@ impl Writer {
 
     /// Nothing of the group was written, so it can be decided again.
     fn put_back(&mut self) {
-        let group = std::mem::take(&mut self.group);
-        group.into_iter().rev().for_each(|asked| self.waiting.push_front(asked));
+        self.waiting.put_back(std::mem::take(&mut self.group));
     }
 
     /// After a failure that may pass: who has waited too long hears of it, the others wait on.
@@ -251,7 +258,7 @@ impl Writer {
             let undecided = Error::Undecided(why.to_string());
             self.group.drain(..).for_each(|(_, asked)| asked.refuse(&undecided));
         }
-        while let Some((_, asked)) = self.waiting.pop_front_if(|(since, _)| since.elapsed() > WAIT) {
+        for asked in self.waiting.expired(WAIT) {
             asked.refuse(&Error::Away(why.to_string()));
         }
     }
@@ -259,7 +266,7 @@ impl Writer {
     /// Does what is asked for by now, once.
     async fn attempt(&mut self) -> Result<(), Failure> {
         if self.nothing_due() {
-            self.waiting.drain(..).for_each(|(_, asked)| asked.answer(Outcome::Claimed(Vec::new())));
+            self.waiting.drain().into_iter().for_each(|(_, asked)| asked.answer(Outcome::Claimed(Vec::new())));
         }
         if self.waiting.is_empty() {
             return self.look().await;
@@ -348,11 +355,13 @@ impl Writer {
     /// Whether all that is asked for is work, and there is none: that costs no trip to the server. What others make due is heard of.
     fn nothing_due(&self) -> bool {
         let memory = &self.engine.memory;
-        !self.waiting.is_empty()
-            && !self.stale
-            && self.sent.is_none()
-            && self.waiting.iter().all(|(_, asked)| matches!(asked.request, Request::Claim { .. }))
-            && memory.queue().next_due(memory.now()).is_none_or(|wait| !wait.is_zero())
+        let nothing = |asked: &Asked| match &asked.request {
+            Request::Claim { shares, .. } => {
+                memory.queue().next_within(shares, memory.now()).is_none_or(|wait| !wait.is_zero())
+            }
+            _ => false,
+        };
+        !self.waiting.is_empty() && !self.stale && self.sent.is_none() && self.waiting.iter().all(nothing)
     }
 
     /// Whether the group happened whose COMMIT was not answered.
@@ -409,17 +418,14 @@ impl Writer {
     async fn serve(&mut self, conn: &mut PgConnection, head: Head) -> Result<(), Failure> {
         // Whoever came while the lock was waited for comes along.
         self.take_waiting();
-        let mut bytes = 0;
         let most = if self.alone > 0 { 1 } else { GROUP };
         self.alone = self.alone.saturating_sub(1);
-        while self.group.len() < most && bytes < GROUP_BYTES {
-            let Some((since, asked)) = self.waiting.pop_front() else { break };
-            bytes += asked.request.size();
-            if let Request::Claim { owner, .. } = &asked.request {
-                self.owners.insert(owner.clone());
-            }
-            self.group.push((since, asked));
-        }
+        self.group.extend(self.waiting.group(most, GROUP_BYTES));
+        let claims = self.group.iter().filter_map(|(_, asked)| match &asked.request {
+            Request::Claim { owner, .. } => Some(owner.clone()),
+            _ => None,
+        });
+        self.owners.extend(claims);
         let start = Start { next_id: head.next_id, now: head.now, keep_changes: self.keep_changes };
         // If this is not committed, the work items are not those in memory.
         self.stale = true;

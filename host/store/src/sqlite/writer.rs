@@ -10,13 +10,14 @@ use sqlx::{Connection, SqliteConnection};
 use tokio::sync::mpsc;
 
 use super::checkpoint::Checkpoints;
-use super::{load, rows};
+use super::{WAITING, load, rows};
 use crate::engine::{Engine, Reader};
 use crate::error::Error;
 use crate::layer::Layer;
-use crate::requests::{Asked, GROUP, GROUP_BYTES, Outcome, Request, Start, decide};
+use crate::requests::{Asked, GROUP, GROUP_BYTES, Outcome, Reply, Request, Start, decide};
 use crate::rows::{Rows, Sealing};
 use crate::types::Resource;
+use crate::waiting::Waiting;
 use crate::{meters, queue, stored};
 
 pub(super) struct Writer {
@@ -35,23 +36,25 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) async fn run(mut self) {
-        let mut closing = Vec::new();
-        while let Some(first) = self.requests.recv().await {
-            let mut bytes = first.request.size();
-            let mut group = vec![first];
-            while group.len() < GROUP && bytes < GROUP_BYTES {
-                let Ok(next) = self.requests.try_recv() else { break };
-                bytes += next.request.size();
-                group.push(next);
-            }
-            for asked in group.extract_if(.., |asked| matches!(asked.request, Request::Close(_))) {
-                if let Request::Close(reply) = asked.request {
-                    // What was asked before is answered, what comes later finds the door closed.
-                    self.requests.close();
-                    closing.push(reply);
+        let (mut waiting, mut closing) = (Waiting::default(), Vec::new());
+        let mut open = true;
+        while open || !waiting.is_empty() {
+            if waiting.is_empty() {
+                match self.requests.recv().await {
+                    Some(asked) => self.take(asked, &mut waiting, &mut closing),
+                    None => open = false,
                 }
             }
-            self.serve(group).await;
+            // Everybody who waits is looked at: whose turn it is has nothing to do with who came first.
+            while waiting.len() < WAITING
+                && let Ok(asked) = self.requests.try_recv()
+            {
+                self.take(asked, &mut waiting, &mut closing);
+            }
+            let group = waiting.group(GROUP, GROUP_BYTES);
+            if !group.is_empty() {
+                self.serve(group.into_iter().map(|(_, asked)| asked).collect()).await;
+            }
         }
         if let Reader::Sqlite(readers) = &self.engine.reader {
             readers.close().await;
@@ -64,6 +67,17 @@ impl Writer {
         drop(self.lock);
         for reply in closing {
             let _ = reply.send(Ok(()));
+        }
+    }
+
+    fn take(&mut self, asked: Asked, waiting: &mut Waiting, closing: &mut Vec<Reply<()>>) {
+        match asked.request {
+            Request::Close(reply) => {
+                // What was asked before is answered, what comes later finds the door closed.
+                self.requests.close();
+                closing.push(reply);
+            }
+            _ => waiting.push((Instant::now(), asked)),
         }
     }
 

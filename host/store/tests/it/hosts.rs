@@ -115,6 +115,23 @@ async fn an_object_is_worked_on_by_one_host() {
 }
 
 #[tokio::test]
+async fn where_runs_go_is_known_on_every_host() {
+    let (one, other) = two().await;
+    let target = key("a", "slow");
+    for n in 0..5 {
+        let mut op = put_due(&key("a", &format!("n{n}")), json!(n), ABSENT);
+        if let Op::Put { edges, .. } = &mut op {
+            *edges = Some(vec![Edge { role: "target".into(), ..edge(&target) }]);
+        }
+        write(&one, op).await;
+    }
+    until("the other host to know of the work", async || other.queue().depth == 5).await;
+    let shares = threeport_store::Shares::default().at_each_target(2);
+    assert_eq!(other.claim_within("other", TTL, 24, shares.clone()).await.unwrap().len(), 2);
+    assert_eq!(one.claim_within("one", TTL, 24, shares).await.unwrap().len(), 2, "each host counts its own");
+}
+
+#[tokio::test]
 async fn what_must_hold_is_checked_against_what_other_hosts_wrote() {
     let (one, other) = two().await;
     let (needed, user) = (key("a", "needed"), key("a", "user"));

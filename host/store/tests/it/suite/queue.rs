@@ -1,7 +1,7 @@
 //! Claims, leases, completions.
 
 use serde_json::json;
-use threeport_store::{Claim, Class, Completion, Error, InventoryEntry, Op};
+use threeport_store::{Claim, Class, Completion, Error, InventoryEntry, Op, Shares};
 
 use super::*;
 
@@ -298,4 +298,51 @@ async fn what_goes_is_woken_when_it_is_needed_no_more() {
         [body(&place, json!(1))["metadata"]["uid"].as_str().unwrap().into()]
     );
     assert_eq!(claim(&store).await.object.key, place);
+}
+
+/// Makes or changes an object whose runs go to a target.
+fn aimed(name: &str, target: &Key, precondition: Precondition, wake: Option<Class>) -> Op {
+    let key = key("a", name);
+    let edges = Some(vec![Edge { role: "target".to_string(), ..edge(target) }]);
+    Op::Put { body: body(&key, json!(&*target.name)), key, precondition, edges, wake }
+}
+
+#[tokio::test]
+async fn no_more_than_its_share_is_claimed_for_a_target_and_the_rest_stays_for_later() {
+    let store = open().await;
+    let (slow, quick) = (key("a", "slow"), key("a", "quick"));
+    for n in 0..10 {
+        write(&store, aimed(&format!("s{n}"), &slow, ABSENT, Some(Class::User))).await;
+    }
+    write(&store, aimed("q0", &quick, ABSENT, Some(Class::Resync))).await;
+    // Known from the references, so also after a restart.
+    let store = store.reopen().await;
+    let mut shares = Shares::default().at_each_target(2);
+    let names = |claims: &[Claim]| claims.iter().map(|claim| claim.object.key.name.to_string()).collect::<Vec<_>>();
+    let claims = store.claim_within("me", TTL, 24, shares.clone()).await.unwrap();
+    assert_eq!(names(&claims), ["s0", "s1", "q0"]);
+    assert_eq!(*claims[0].targets, [slow]);
+    claims.iter().for_each(|claim| shares.hold(claim));
+    assert!(store.claim_within("me", TTL, 24, shares.clone()).await.unwrap().is_empty());
+    assert_eq!(store.queue().depth, 8, "they wait unclaimed");
+    assert!(store.next_due_within(&shares).unwrap() > Duration::from_secs(50));
+    // One that refers to another target now, by a write that wakes nobody.
+    write(&store, aimed("s5", &quick, PRESENT, None)).await;
+    assert_eq!(names(&store.claim_within("me", TTL, 24, shares).await.unwrap()), ["s5"]);
+}
+
+#[tokio::test]
+async fn a_storm_in_one_namespace_does_not_come_before_what_another_changes_once() {
+    let store = open().await;
+    for n in 0..40 {
+        write(&store, put_due(&key("storm", &format!("n{n}")), json!(n), ABSENT)).await;
+    }
+    let mut shares = Shares::default().in_each_namespace(6);
+    let held = store.claim_within("me", TTL, 8, shares.clone()).await.unwrap();
+    assert_eq!(held.len(), 6, "what is left of the slots is for others");
+    held.iter().for_each(|claim| shares.hold(claim));
+    write(&store, put_due(&key("small", "one"), json!(1), ABSENT)).await;
+    let next = store.claim_within("me", TTL, 2, shares).await.unwrap();
+    assert_eq!(next.len(), 1);
+    assert_eq!(next[0].object.key, key("small", "one"));
 }
