@@ -13,6 +13,7 @@ mod hosts;
 mod house;
 mod nats;
 mod operating;
+mod outages;
 mod path;
 mod postgres;
 mod refusals;

@@ -38,6 +38,9 @@ const WAIT: Duration = Duration::from_secs(15);
 /// So many groups are read under the lock of all hosts at most.
 const BEHIND: i64 = 100;
 
+/// Reasons that come and go are not all said.
+const REMINDER: Duration = Duration::from_millis(500);
+
 /// Between attempts to reach it.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -65,8 +68,8 @@ pub(super) struct Writer {
     owners: HashSet<Arc<str>>,
     /// How many are decided one by one, because the server refused a group that they were in.
     alone: usize,
-    /// Whether it was said that the server is away.
-    away: bool,
+    /// What was said last of why the server cannot be used, and when.
+    away: Option<(String, Instant)>,
     /// Which history the server had; memory is of that one.
     history: Option<i64>,
     /// It is another one, or may be: read everything before anything else.
@@ -129,7 +132,7 @@ impl Writer {
             stale: false,
             owners: HashSet::new(),
             alone: 0,
-            away: false,
+            away: None,
             history,
             anew: false,
         }
@@ -200,7 +203,7 @@ impl Writer {
             let done = done.unwrap_or_else(|_elapsed| Err(Failure::Passing(self.address.silent())));
             match done {
                 Ok(()) => {
-                    if std::mem::take(&mut self.away) {
+                    if self.away.take().is_some() {
                         self.engine.memory.set_trouble(None);
                         tracing::info!("the database is back");
                     }
@@ -228,11 +231,7 @@ impl Writer {
                     refused.into_iter().for_each(|(_, asked)| asked.refuse(&why));
                 }
                 Err(Failure::Passing(why)) => {
-                    if !std::mem::replace(&mut self.away, true) {
-                        meters::commit_failed();
-                        tracing::warn!(error = %why, "the database cannot be used; trying again");
-                    }
-                    self.engine.memory.set_trouble(Some(why.to_string()));
+                    self.tell_trouble(&why);
                     self.put_off(&why);
                 }
             }
@@ -243,6 +242,19 @@ impl Writer {
             tokio::time::sleep(AGAIN).await;
             self.take_waiting();
         }
+    }
+
+    /// Says why the server cannot be used: once, and again when it is for another reason.
+    fn tell_trouble(&mut self, why: &Error) {
+        let said = why.to_string();
+        if self.away.is_none() {
+            meters::commit_failed();
+        }
+        if self.away.as_ref().is_none_or(|(last, since)| *last != said && since.elapsed() > REMINDER) {
+            tracing::warn!(error = %why, "the database cannot be used; trying again");
+            self.away = Some((said.clone(), Instant::now()));
+        }
+        self.engine.memory.set_trouble(Some(said));
     }
 
     /// Nothing of the group was written, so it can be decided again.
