@@ -62,7 +62,10 @@ impl Machine {
     /// Nothing of the environment of this test but where programs are.
     fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
-        let path = std::env::var("PATH").unwrap_or_default();
+        let mut path = std::env::var("PATH").unwrap_or_default();
+        if let Ok(postgres) = threeport_test_postgres::programs() {
+            path = format!("{path}:{}", postgres.display());
+        }
         command.args(arguments).env_clear().env("PATH", path).env("HOME", &self.home).envs(&self.variables);
         command.current_dir(&self.home).stdin(Stdio::null());
         command
