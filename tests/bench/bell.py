@@ -1,64 +1,40 @@
 """How long it takes from a commit until its run is started, 200 changes a second: by the bell in the process, over NATS, and with NATS gone."""
 
-import json
-import subprocess
-import tempfile
-import time
-from pathlib import Path
+import contextlib
 
-from sides import Ours, tool
+from hosts import Hosts, until
+from nats import Nats
+from sides import Ours
 from swap import Writers, notes
 
-RATE, SECONDS, OBJECTS = 200, 15, 200
+RATE, SECONDS, OBJECTS = 200, 12, 200
 
 
-class Nats:
-    """A nats-server with JetStream on a directory of its own."""
-
-    def __init__(self, scratch):
-        self.dir = Path(tempfile.mkdtemp(dir=scratch))
+class Alone(Hosts):
+    """One host on SQLite."""
 
     def __enter__(self):
-        command = [tool("NATS_SERVER"), "-js", "-a", "127.0.0.1", "-p", "-1", "-sd", str(self.dir / "store"), "--ports_file_dir", str(self.dir)]
-        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        ports = self.dir / f"nats-server_{self.process.pid}.ports"
-        while True:
-            try:
-                self.url = json.loads(ports.read_text())["nats"][0]
-                return self
-            except (OSError, ValueError):
-                if self.process.poll() is not None:
-                    raise SystemExit("nats-server does not start")
-                time.sleep(0.01)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def __exit__(self, *_error):
-        self.kill()
+        with contextlib.ExitStack() as stack:
+            self.nats = stack.enter_context(Nats(self.scratch)) if self.over_nats else None
+            self.first = stack.enter_context(Ours(self.scratch, *(["--nats", self.nats.url] if self.nats else [])))
+            self.all, self.side = [self.first], self.first.side
+            if self.nats:
+                until("rings to go over NATS", lambda: self.first.metrics("threeport_bell_connected") == 1)
+            self.stack = stack.pop_all()
+        return self
 
 
-def until(what, look):
-    deadline = time.monotonic() + 30
-    while not look():
-        if time.monotonic() > deadline:
-            raise SystemExit(f"waited in vain for {what}")
-        time.sleep(0.05)
-
-
-def measure(scratch, over_nats, gone=False):
-    """Milliseconds p50, p99 and at most, from due to claimed; writes that were refused; rings that went over NATS."""
-    with Nats(scratch) as nats, Ours(scratch, *(["--nats", nats.url] if over_nats else [])) as server:
-        server.push("note-v1", "note")
-        if over_nats:
-            until("rings to go over NATS", lambda: server.metrics("threeport_bell_connected") == 1)
-        notes(server.side, OBJECTS)
+def measure(scratch, count, over_nats, gone=False):
+    """Milliseconds p50, p99 and at most, from due to started; writes that were refused; rings that went over NATS. No host: one on SQLite."""
+    with (Hosts(scratch, count, over_nats) if count else Alone(scratch, 1, over_nats)) as hosts:
+        hosts.first.push("note-v1", "note")
+        notes(hosts.side, OBJECTS)
+        until("all runs to end", hosts.idle)
         if gone:
-            nats.kill()
-        with Writers(server.side, RATE, SECONDS) as writers:
+            hosts.nats.kill()
+        with Writers(hosts.side, RATE, SECONDS) as writers:
             pass
-        until("all runs to end", lambda: server.metrics("threeport_queue_depth") + server.metrics("threeport_queue_leased") == 0)
-        published = server.metrics("threeport_bell_rings_total", outcome="published")
-        said = server.stop()
-    return [said.get(f"claim_age_{name}_us", 0) / 1000 for name in ("p50", "p99", "max")], len(writers.bad), published
+        until("all runs to end", hosts.idle)
+        published = sum(host.metrics("threeport_bell_rings_total", outcome="published") for host in hosts.all)
+        waited = hosts.waited()
+    return waited, len(writers.bad), published

@@ -30,12 +30,21 @@ def rss(pids):
     return total / 1024
 
 
+def pss(pids):
+    """Memory in MB, what processes share counted once: as root, or of one's own."""
+    total = 0
+    for pid in pids:
+        total += int(re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.M).group(1))
+    return total / 1024
+
+
 def cpu(pids):
     """Seconds of processor so far."""
     ticks = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        ticks += int(fields[11]) + int(fields[12])
+        # Of the process, and of its children that have ended.
+        ticks += sum(map(int, fields[11:15]))
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
@@ -67,6 +76,14 @@ class Side:
         response = connection.getresponse()
         return response.status, response.read()
 
+    def metrics(self, name, **labels):
+        """The sum of the samples of a metric."""
+        total = 0.0
+        for line in self.ask("GET", "/metrics")[1].decode().splitlines():
+            if re.split(r"[{ ]", line, maxsplit=1)[0] == name and all(f'{key}="{value}"' in line for key, value in labels.items()):
+                total += float(line.rsplit(" ", 1)[1])
+        return total
+
     def serve_widgets(self):
         self.kubectl("apply", "-f", str(HERE / "widget-crd.yaml"))
         self.kubectl("wait", "--for=condition=Established", "--timeout=30s", "crd/widgets.bench.threeport.dev")
@@ -75,25 +92,28 @@ class Side:
 class Kube:
     """A local Kubernetes of its own."""
 
-    def __init__(self, scratch):
-        self.name = f"bench-{os.getpid()}"
+    def __init__(self, scratch, *flags):
+        self.name, self.flags = f"bench-{os.getpid()}", flags or ("--fsync",)
         self.kubeconfig = Path(scratch) / "kube.kubeconfig"
 
     def __enter__(self):
         try:
-            subprocess.run([tool("LOCALKUBE"), "up", "--name", self.name, "--fsync"], check=True, stdout=2)
+            subprocess.run([tool("LOCALKUBE"), "up", "--name", self.name, *self.flags], check=True, stdout=2)
             found = subprocess.run([tool("LOCALKUBE"), "kubeconfig", "--name", self.name], check=True, capture_output=True)
             self.kubeconfig.write_bytes(found.stdout)
             side = Side("kube", self.kubeconfig)
             side.kubectl("create", "serviceaccount", "bench")
             side.kubectl("create", "clusterrolebinding", "bench", "--clusterrole=cluster-admin", "--serviceaccount=default:bench")
             self.side = Side("kube", self.kubeconfig, side.kubectl("create", "token", "bench", "--duration=2h").strip())
-            status = subprocess.run([tool("LOCALKUBE"), "status", "--name", self.name], capture_output=True, text=True).stdout
-            self.pids = [int(re.search(rf"^\s*{part}\s+running, process (\d+)", status, re.M).group(1)) for part in ("etcd", "kube-apiserver")]
+            self.status = subprocess.run([tool("LOCALKUBE"), "status", "--name", self.name], capture_output=True, text=True).stdout
+            self.pids = self.processes("etcd", "kube-apiserver")
         except BaseException:
             self.__exit__()
             raise
         return self
+
+    def processes(self, *parts):
+        return [int(re.search(rf"^\s*{part}\s+running, process (\d+)", self.status, re.M).group(1)) for part in parts]
 
     def __exit__(self, *_error):
         subprocess.run([tool("LOCALKUBE"), "down", "--name", self.name], stdout=2)
@@ -137,11 +157,7 @@ class Ours:
 
     def metrics(self, name, **labels):
         """The sum of the samples of a metric."""
-        total = 0.0
-        for line in self.side.ask("GET", "/metrics")[1].decode().splitlines():
-            if re.split(r"[{ ]", line, maxsplit=1)[0] == name and all(f'{key}="{value}"' in line for key, value in labels.items()):
-                total += float(line.rsplit(" ", 1)[1])
-        return total
+        return self.side.metrics(name, **labels)
 
     def stop(self):
         """What it said at last."""

@@ -108,12 +108,13 @@ impl Engine {
         let ids: Vec<i64> = picked.iter().map(|picked| picked.id).collect();
         let mut left = self.left(&ids).await?;
         let (mut complete, mut unreadable) = (Vec::with_capacity(picked.len()), Vec::new());
-        for Picked { id, claim } in picked {
+        for Picked { id, claim, at } in picked {
             match left.unreadable.remove(&id) {
                 Some(error) => unreadable.push((claim, error)),
                 None => complete.push(Claim {
                     carried: left.carried.remove(&id).unwrap_or(Value::Null),
                     inventory: left.inventory.remove(&id).unwrap_or_default(),
+                    waited: claim.waited + at.elapsed(),
                     ..claim
                 }),
             }

@@ -33,6 +33,8 @@ pub(crate) struct Group<'a> {
 pub(crate) struct Picked {
     pub(crate) id: i64,
     pub(crate) claim: Claim,
+    /// When it was decided.
+    pub(crate) at: Instant,
 }
 
 /// What of a claim the writer needs to know it by.
@@ -100,7 +102,7 @@ impl Group<'_> {
     ) -> Vec<Picked> {
         let ids = self.queue.claim(owner, ttl, limit, shares, self.now);
         let traces: Vec<_> = ids.iter().map(|id| self.queue.take_trace(*id)).collect();
-        let draft = self.draft();
+        let (draft, at) = (self.draft(), Instant::now());
         let picked = ids.into_iter().zip(traces).filter_map(|(id, trace)| {
             let work = self.queue.get(id)?;
             let entry = draft.get(&work.key)?;
@@ -120,7 +122,7 @@ impl Group<'_> {
                 carried: Value::Null,
                 inventory: Vec::new(),
             };
-            Some(Picked { id, claim })
+            Some(Picked { id, claim, at })
         });
         picked.collect()
     }

@@ -61,7 +61,7 @@ pub struct Claim {
     pub trace: Option<TraceContext>,
     /// Monotonic end of the lease, measured from before the claim was sent.
     pub expires: Instant,
-    /// When it became due, for the latency histogram: age at the moment of the claim.
+    /// From when it became due until it was handed out, which is after the claim was committed and read: for the latency histogram.
     pub waited: Duration,
     /// What the last accepted run left: plugin memory, outputs, connection, watches. Opaque here.
     pub carried: Value,
