@@ -17,6 +17,7 @@ mod rbac;
 mod release;
 mod remove;
 mod rules;
+mod selector;
 mod target;
 mod transport;
 mod watch;

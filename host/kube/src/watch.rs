@@ -1,6 +1,7 @@
 //! Shared watches: who is rung when something on a target changes.
 //!
-//! One watch for each (target, kind, namespace, selector) whatever the number of those who want it. It never ends by itself: a target that is away costs one
+//! One watch for each (target, kind, namespace, labels) whatever the number of those who want it, and whatever values of these labels each of them wants
+//! (see [`Selector`]): a thousand objects that each look for their own are one watch on the target. It never ends by itself: a target that is away costs one
 //! sleeping task for each watch. A bell, no more: it names who should look again, and what changed is read by whoever looks.
 
 use std::collections::{BTreeSet, HashMap};
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::task::JoinHandle;
 
 use crate::Target;
+use crate::selector::Selector;
 use crate::watcher::{Shared, run};
 
 /// Called with the uid of an owner or a subscriber. Must not block.
@@ -79,20 +81,29 @@ pub(crate) struct Key {
     pub(crate) api_version: String,
     pub(crate) kind: String,
     pub(crate) namespace: Option<String>,
+    /// What the target is asked for.
     pub(crate) selector: Option<String>,
+    /// Labels whose values are told apart here.
+    pub(crate) labels: Vec<String>,
     pub(crate) whole: bool,
 }
 
 impl Key {
-    fn of(target_id: &str, scope: &WatchScope) -> Key {
-        Key {
+    /// The watch that covers a scope, and the values of its labels that the scope is about.
+    fn of(target_id: &str, scope: &WatchScope) -> (Key, Vec<String>) {
+        let selector = scope.selector.as_deref();
+        let Selector { asked, labels, values } =
+            if scope.is_owned() { Selector::exact(selector) } else { Selector::shared(selector) };
+        let key = Key {
             target_id: target_id.to_owned(),
             api_version: scope.api_version.clone(),
             kind: scope.kind.clone(),
             namespace: scope.namespace.clone(),
-            selector: scope.selector.clone(),
+            selector: asked,
+            labels,
             whole: !scope.fields.is_empty(),
-        }
+        };
+        (key, values)
     }
 }
 
@@ -191,20 +202,20 @@ impl Watches {
     /// Starts the watch, or joins the one that runs. True: that one has its picture already, which may be newer than what the subscriber saw.
     fn join(&self, state: &mut State, uid: &str, (target_id, scope): &Want) -> bool {
         let Some(target) = state.targets.get(target_id).cloned() else { return false };
-        let key = Key::of(target_id, scope);
+        let (key, values) = Key::of(target_id, scope);
         let running = state.running.entry(key).or_insert_with_key(|key| {
-            let shared = Arc::new(Shared::new(self.inner.ring.clone()));
+            let shared = Arc::new(Shared::new(self.inner.ring.clone(), key.labels.clone()));
             let task = tokio::spawn(run(key.clone(), target, shared.clone()));
             Running { shared, task }
         });
-        running.shared.join(uid, scope)
+        running.shared.join(uid, scope, values)
     }
 }
 
 /// The last one out ends the watch.
 fn leave(state: &mut State, uid: &str, (target_id, scope): &Want) {
-    let key = Key::of(target_id, scope);
-    if state.running.get(&key).is_some_and(|running| running.shared.leave(uid, scope)) {
+    let (key, values) = Key::of(target_id, scope);
+    if state.running.get(&key).is_some_and(|running| running.shared.leave(uid, scope, &values)) {
         state.running.remove(&key);
     }
 }

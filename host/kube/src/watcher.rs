@@ -24,12 +24,17 @@ pub(crate) struct Shared {
     view: Mutex<View>,
 }
 
+/// Uids, by the fields that matter to them; none: any change.
+type ByFields = BTreeMap<Vec<String>, BTreeSet<String>>;
+
 #[derive(Default)]
 struct View {
+    /// Labels by whose values subscribers are told apart.
+    labels: Vec<String>,
     /// Who keeps the watch up for the owners that the objects name.
     keepers: BTreeSet<String>,
-    /// Who is rung itself, by the fields that matter to it; none: any change.
-    subscribers: BTreeMap<Vec<String>, BTreeSet<String>>,
+    /// Who is rung itself, by the values of these labels.
+    subscribers: HashMap<Vec<String>, ByFields>,
     /// The objects as last seen; None until there was a whole list.
     seen: Option<HashMap<String, Seen>>,
     /// The list that is coming in.
@@ -39,35 +44,43 @@ struct View {
 struct Seen {
     resource_version: String,
     owners: Vec<String>,
-    /// None where only metadata is watched.
+    /// The values of the labels by which subscribers are told apart.
+    values: Vec<String>,
+    /// None where only metadata is watched, and where nobody is to be rung for it.
     body: Option<Value>,
 }
 
 impl Shared {
-    pub(crate) fn new(ring: Ring) -> Shared {
-        Shared { ring, view: Mutex::default() }
+    pub(crate) fn new(ring: Ring, labels: Vec<String>) -> Shared {
+        Shared { ring, view: Mutex::new(View { labels, ..View::default() }) }
     }
 
     /// One more. True: there is a picture already, so whoever comes is to be rung.
-    pub(crate) fn join(&self, uid: &str, scope: &WatchScope) -> bool {
+    pub(crate) fn join(&self, uid: &str, scope: &WatchScope, values: Vec<String>) -> bool {
         let mut view = self.lock();
         if scope.is_owned() {
             view.keepers.insert(uid.to_owned());
             return false;
         }
-        view.subscribers.entry(scope.fields.clone()).or_default().insert(uid.to_owned());
+        let of_values = view.subscribers.entry(values).or_default();
+        of_values.entry(scope.fields.clone()).or_default().insert(uid.to_owned());
         view.seen.is_some()
     }
 
     /// One less. True: it was the last.
-    pub(crate) fn leave(&self, uid: &str, scope: &WatchScope) -> bool {
+    pub(crate) fn leave(&self, uid: &str, scope: &WatchScope, values: &[String]) -> bool {
         let mut view = self.lock();
         if scope.is_owned() {
             view.keepers.remove(uid);
-        } else if let Some(uids) = view.subscribers.get_mut(&scope.fields) {
-            uids.remove(uid);
+        } else if let Some(of_values) = view.subscribers.get_mut(values) {
+            if let Some(uids) = of_values.get_mut(&scope.fields) {
+                uids.remove(uid);
+            }
+            of_values.retain(|_, uids| !uids.is_empty());
+            if of_values.is_empty() {
+                view.subscribers.remove(values);
+            }
         }
-        view.subscribers.retain(|_, uids| !uids.is_empty());
         view.keepers.is_empty() && view.subscribers.is_empty()
     }
 
@@ -91,20 +104,20 @@ impl View {
                 BTreeSet::new()
             }
             Event::InitApply(object) => {
-                let (key, seen) = Seen::of(object);
+                let (key, seen) = self.see(object);
                 self.listing.insert(key, seen);
                 BTreeSet::new()
             }
             Event::InitDone => self.listed(),
             Event::Apply(object) => {
-                let (key, new) = Seen::of(object);
+                let (key, new) = self.see(object);
                 let old = self.seen.get_or_insert_default().remove(&key);
                 let rung = self.rung(old.as_ref(), Some(&new));
                 self.seen.get_or_insert_default().insert(key, new);
                 rung
             }
             Event::Delete(object) => {
-                let (key, last) = Seen::of(object);
+                let (key, last) = self.see(object);
                 let old = self.seen.get_or_insert_default().remove(&key);
                 self.rung(Some(&old.unwrap_or(last)), None)
             }
@@ -117,7 +130,8 @@ impl View {
         let Some(old) = self.seen.take() else {
             let owned = !self.keepers.is_empty();
             let owners = new.values().filter(|_| owned).flat_map(|seen| &seen.owners);
-            let rung = self.subscribers.values().flatten().chain(owners).cloned().collect();
+            let uids = self.subscribers.values().flat_map(ByFields::values).flatten();
+            let rung = uids.chain(owners).cloned().collect();
             self.seen = Some(new);
             return rung;
         };
@@ -142,26 +156,45 @@ impl View {
         if !self.keepers.is_empty() {
             rung.extend([old, new].into_iter().flatten().flat_map(|seen| &seen.owners).cloned());
         }
-        for (fields, uids) in &self.subscribers {
-            let values = |seen: Option<&Seen>| seen.map(|seen| seen.values(fields));
-            if fields.is_empty() || values(old) != values(new) {
-                rung.extend(uids.iter().cloned());
+        // An object whose labels changed went away for the ones and came for the others.
+        let mut all: Vec<&Vec<String>> = [old, new].into_iter().flatten().map(|seen| &seen.values).collect();
+        all.dedup();
+        for values in all {
+            let here = |seen: Option<&Seen>, fields: &[String]| {
+                seen.filter(|seen| seen.values == *values).map(|seen| seen.digest(fields))
+            };
+            for (fields, uids) in self.subscribers.get(values).into_iter().flatten() {
+                if fields.is_empty() || here(old, fields) != here(new, fields) {
+                    rung.extend(uids.iter().cloned());
+                }
             }
         }
         rung
     }
+
+    /// What is kept of an object.
+    fn see(&self, object: Value) -> (String, Seen) {
+        let (uid, mut seen) = Seen::of(object, &self.labels);
+        if !self.subscribers.contains_key(&seen.values) {
+            seen.body = None;
+        }
+        (uid, seen)
+    }
 }
 
 impl Seen {
-    fn of(mut object: Value) -> (String, Seen) {
+    fn of(mut object: Value, labels: &[String]) -> (String, Seen) {
         let text = |object: &Value, pointer: &str| {
             object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
         };
         let uid = text(&object, "/metadata/uid");
-        let labels = object.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
-        let owners = owners(labels.map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default())))
+        let all = object.pointer("/metadata/labels").and_then(Value::as_object);
+        let pairs = all.into_iter().flatten();
+        let owners = owners(pairs.map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default())))
             .map(str::to_owned)
             .collect();
+        let value = |label: &String| all.and_then(|all| all.get(label)).and_then(Value::as_str).unwrap_or_default();
+        let values = labels.iter().map(|label| value(label).to_owned()).collect();
         let resource_version = text(&object, "/metadata/resourceVersion");
         let whole = object
             .as_object()
@@ -169,11 +202,11 @@ impl Seen {
         if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");
         }
-        (uid, Seen { resource_version, owners, body: whole.then_some(object) })
+        (uid, Seen { resource_version, owners, values, body: whole.then_some(object) })
     }
 
     /// A digest of what is at these paths.
-    fn values(&self, fields: &[String]) -> u64 {
+    fn digest(&self, fields: &[String]) -> u64 {
         let mut hasher = DefaultHasher::new();
         for field in fields {
             let value = self.body.as_ref().and_then(|body| get_path(body, field));
@@ -284,7 +317,7 @@ mod tests {
         let mut view = View { keepers: keepers.iter().map(|k| (*k).to_owned()).collect(), ..View::default() };
         for (uid, fields) in subscribers {
             let fields = fields.iter().map(|f| (*f).to_owned()).collect();
-            view.subscribers.entry(fields).or_default().insert((*uid).to_owned());
+            view.subscribers.entry(Vec::new()).or_default().entry(fields).or_default().insert((*uid).to_owned());
         }
         view
     }
@@ -341,16 +374,41 @@ mod tests {
 
     #[test]
     fn who_comes_later_is_to_be_rung_and_the_last_to_leave_ends_the_watch() {
-        let shared = Shared::new(Arc::new(|_: &str| {}));
+        let shared = Shared::new(Arc::new(|_: &str| {}), Vec::new());
         let fields = WatchScope { selector: None, fields: vec!["status".into()], ..WatchScope::owned("v1", "Pod") };
         let owned = WatchScope::owned("v1", "Pod");
-        assert!(!shared.join("first", &fields));
+        assert!(!shared.join("first", &fields, Vec::new()));
         shared.take(Event::Init);
         shared.take(Event::InitDone);
-        assert!(shared.join("second", &fields));
-        assert!(!shared.join("keeper", &owned));
-        assert!(!shared.leave("first", &fields));
-        assert!(!shared.leave("keeper", &owned));
-        assert!(shared.leave("second", &fields));
+        assert!(shared.join("second", &fields, Vec::new()));
+        assert!(!shared.join("keeper", &owned, Vec::new()));
+        assert!(!shared.leave("first", &fields, &[]));
+        assert!(!shared.leave("keeper", &owned, &[]));
+        assert!(shared.leave("second", &fields, &[]));
+    }
+
+    #[test]
+    fn who_wants_one_value_of_a_label_is_rung_for_that_and_for_what_has_it_no_longer() {
+        let mut view = View { labels: vec!["app".into()], ..View::default() };
+        for (app, uid) in [("one", "wants-one"), ("two", "wants-two")] {
+            let of_app = view.subscribers.entry(vec![app.into()]).or_default();
+            of_app.entry(vec!["status.phase".into()]).or_default().insert(uid.into());
+        }
+        let labelled = |uid: &str, version: u64, app: &str, phase: &str| {
+            let mut object = object(uid, version, "o", phase);
+            object["metadata"]["labels"]["app"] = app.into();
+            object
+        };
+        assert_eq!(
+            list(&mut view, &[labelled("a", 1, "one", "x"), labelled("c", 1, "three", "x")]),
+            ["wants-one", "wants-two"]
+        );
+        assert_eq!(apply(&mut view, labelled("a", 2, "one", "y")), ["wants-one"]);
+        assert_eq!(apply(&mut view, labelled("a", 3, "one", "y")), [""; 0], "another field");
+        assert_eq!(apply(&mut view, labelled("b", 4, "two", "x")), ["wants-two"]);
+        assert_eq!(apply(&mut view, labelled("a", 5, "two", "y")), ["wants-one", "wants-two"], "it moved");
+        assert_eq!(apply(&mut view, labelled("c", 6, "three", "y")), [""; 0]);
+        assert!(view.seen.as_ref().unwrap()["c"].body.is_none(), "what nobody asks for is not held in memory");
+        assert_eq!(view.take(Event::Delete(labelled("a", 7, "two", "y"))).len(), 1);
     }
 }

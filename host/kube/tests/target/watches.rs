@@ -99,6 +99,49 @@ async fn a_declared_watch_rings_only_for_its_fields_and_ends_with_the_last_subsc
 }
 
 #[tokio::test]
+async fn those_who_want_different_values_of_a_label_share_a_watch() {
+    let (target, ns) = target().await;
+    let labelled = |name: &str, set: &str| {
+        let mut manifest = config_map(&ns, name, json!({"a": "1"}));
+        manifest["metadata"]["labels"] = json!({"example.org/set": set});
+        manifest
+    };
+    let rung = Rung::default();
+    let watches = Watches::new(rung.ring());
+    watches.set_target("t", &target);
+    for set in ["one", "two"] {
+        let scope = WatchScope {
+            api_version: "v1".into(),
+            kind: "ConfigMap".into(),
+            namespace: Some(ns.clone()),
+            selector: Some(format!("example.org/set={set}")),
+            fields: vec!["data.a".to_owned()],
+        };
+        watches.replace(set, vec![("t".into(), scope)]);
+    }
+    assert_eq!(watches.len(), 1, "one watch for both");
+    for set in ["one", "two"] {
+        rung.wait(set).await;
+    }
+    rung.clear();
+    target
+        .apply(&owner("u1", 1), &config_map(&ns, "unlabelled", json!({"a": "1"})), &ApplyOptions::default())
+        .await
+        .unwrap();
+    target.apply(&owner("u1", 1), &labelled("first", "one"), &ApplyOptions::default()).await.unwrap();
+    rung.wait("one").await;
+    assert_eq!(rung.count("two"), 0);
+    rung.clear();
+    meddle(&labelled("first", "one"), json!({"metadata": {"labels": {"example.org/set": "two"}}})).await;
+    rung.wait("one").await;
+    rung.wait("two").await;
+    rung.clear();
+    meddle(&labelled("first", "two"), json!({"metadata": {"labels": {"example.org/set": null}}})).await;
+    rung.wait("two").await;
+    assert_eq!(rung.count("one"), 0);
+}
+
+#[tokio::test]
 async fn a_watch_survives_its_api_server_and_rings_for_what_happened_meanwhile() {
     let (_, ns) = target().await;
     let (cluster, main) = cluster().await;
