@@ -225,7 +225,9 @@ impl Actor<'_, '_> {
             self.lease.check()?;
         }
         let adopt = item.adopt || self.wishes.adopts(&item.reference);
-        let options = ApplyOptions { adopt, shared: item.shared, newer_than: self.claim.lapsed };
+        // What is in no inventory was never applied by us, and what is in it was looked for a moment ago. Others have a part in what is shared.
+        let absent = !item.shared && before.is_none_or(|seen| seen.live.is_none() && seen.sight == Sight::Clear);
+        let options = ApplyOptions { adopt, shared: item.shared, newer_than: self.claim.lapsed, absent };
         let answer = connected.target.apply(&self.owner, &item.body, &options).await;
         self.reach.note(&connected, &answer);
         match answer {

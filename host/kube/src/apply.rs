@@ -23,9 +23,9 @@ pub(crate) struct Sending<'a> {
 impl Target {
     /// Applies one manifest for `owner`.
     ///
-    /// The live object is read first: another owner's, a newer run's, a terminating one, or one that is not ours is refused. What is sent carries the
-    /// resourceVersion that was read, or that nothing is there, so that nothing comes between the check and the write. The epoch is stamped with a change and
-    /// only then: a run that finds everything as wanted writes nothing, or every run would wake the next one. The exception is a run that follows one whose
+    /// The live object is read first, unless there seems to be none: another owner's, a newer run's, a terminating one, or one that is not ours is refused.
+    /// What is sent carries the resourceVersion that was read, or that nothing is there, so that nothing comes between the check and the write. The epoch is
+    /// stamped with a change and only then: a run that finds everything as wanted writes nothing, or every run would wake the next one. The exception is a run that follows one whose
     /// lease ran out, see [`ApplyOptions::newer_than`].
     pub async fn apply(&self, owner: &Owner, manifest: &Value, options: &ApplyOptions) -> Result<Applied, Error> {
         let reference = Reference::of(manifest);
@@ -34,6 +34,12 @@ impl Target {
         let served = self.resolve(&step, &reference).await?;
         let intent = mark.intent(&step, manifest)?;
         let sending = Sending { step: &step, reference: &reference, served: &served, manager: mark.manager() };
+        if options.absent {
+            match self.create(&sending, &mark, &intent).await {
+                Err(error) if !matches!(error, Error::Unreachable { .. } | Error::Timeout { .. }) => {}
+                outcome => return outcome,
+            }
+        }
         for _ in 0..ATTEMPTS {
             let live = self.get_served(&step, &reference, &served).await?;
             let outcome = match &live {

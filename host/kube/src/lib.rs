@@ -115,6 +115,8 @@ pub struct ApplyOptions {
     /// A run with this epoch may still be about to write, though its lease is over. An object that it could write over is stamped with ours even if it is as
     /// wanted: what that run has read is then out of date, and the target refuses it. 0: there is none.
     pub newer_than: u64,
+    /// It was not there when it was last looked for, or never before: it is created without another look. Where that fails, it is looked at as ever.
+    pub absent: bool,
 }
 
 /// What an apply did.

@@ -31,6 +31,27 @@ async fn what_is_applied_is_there_carries_its_owner_and_is_not_written_twice() {
 }
 
 #[tokio::test]
+async fn what_is_thought_to_be_absent_and_is_not_is_looked_at_as_ever() {
+    let (target, ns) = target().await;
+    let absent = ApplyOptions { absent: true, ..options() };
+    let manifest = config_map(&ns, "web", json!({"a": "1"}));
+    let first = target.apply(&owner("u1", 3), &manifest, &absent).await.unwrap();
+    assert!(first.changed);
+    let again = target.apply(&owner("u1", 4), &manifest, &absent).await.unwrap();
+    assert!(!again.changed, "it is ours and as wanted");
+    let refused = target.apply(&owner("u1", 2), &config_map(&ns, "web", json!({"a": "0"})), &absent).await;
+    assert!(matches!(refused, Err(Error::Fenced { ours: 2, theirs: 3, .. })), "{refused:?}");
+    for adopt in [false, true] {
+        let refused = target.apply(&owner("u2", 1), &manifest, &ApplyOptions { adopt, ..absent }).await;
+        assert!(matches!(refused, Err(Error::OwnedByOther { .. })), "{refused:?}");
+    }
+    assert_eq!(
+        live(&target, &manifest).await["metadata"]["resourceVersion"],
+        first.live["metadata"]["resourceVersion"]
+    );
+}
+
+#[tokio::test]
 async fn a_field_left_out_is_removed_and_what_others_set_stays() {
     let (target, ns) = target().await;
     target.apply(&owner("u1", 1), &config_map(&ns, "web", json!({"a": "1", "b": "2"})), &options()).await.unwrap();
