@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -75,6 +76,10 @@ pub(crate) struct Server {
     /// Seconds that a client may take for the body of a request, beyond one for each 16 KiB
     #[arg(long, env = "THREEPORT_BODY_TIMEOUT", value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub body_timeout: u64,
+    /// Seconds (a fraction is allowed) that others wait for a host that is silent before they take over what it works on; a pause of the database that is
+    /// longer ends all runs under way [default: 1.6 on PostgreSQL, 20 on SQLite]
+    #[arg(long, env = "THREEPORT_LEASE", value_name = "SECONDS", value_parser = lease)]
+    pub lease: Option<Duration>,
     /// Count nothing, and serve no /metrics
     #[arg(long, env = "THREEPORT_NO_METRICS")]
     pub no_metrics: bool,
@@ -90,6 +95,22 @@ pub(crate) struct Server {
     /// Memory that compiling a plugin component may take, in MiB
     #[arg(long, env = "THREEPORT_COMPILE_MEMORY", value_name = "MIB", default_value_t = 3072, value_parser = clap::value_parser!(u64).range(256..))]
     pub compile_memory: u64,
+}
+
+/// A lease in seconds.
+fn lease(text: &str) -> Result<Duration, String> {
+    let (least, most) = (threeport_controller::Config::LEAST_LEASE, Duration::from_secs(3600));
+    let seconds: f64 = text.parse().map_err(|_wrong| "it must be a number of seconds, such as 1.6".to_owned())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(lease) if lease < least => Err(format!(
+            "{seconds} s are too short: acting on targets stops {} s before a lease ends, and a renewal, sent each quarter of it, needs time; give at \
+             least {} s",
+            least.as_secs_f64() / 2.0,
+            least.as_secs_f64()
+        )),
+        Ok(lease) if lease <= most => Ok(lease),
+        _ => Err(format!("it must be from {} to {} s", least.as_secs_f64(), most.as_secs())),
+    }
 }
 
 /// `name` under the user's base directory for `kind`, as the XDG specification has it.

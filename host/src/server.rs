@@ -45,9 +45,9 @@ pub(crate) async fn run(config: config::Server) -> Result<()> {
     let grace = Duration::from_secs(config.grace);
     // The rest is for requests under way and for handing back.
     controller_config.grace = grace * 3 / 4;
-    if matches!(config.database()?, Database::Postgres(_)) {
-        controller_config.lease = SHARED_LEASE;
-    }
+    let shared = matches!(config.database()?, Database::Postgres(_)).then_some(SHARED_LEASE);
+    controller_config.lease = config.lease.or(shared).unwrap_or(controller_config.lease);
+    controller_config.version = env!("CARGO_PKG_VERSION").to_owned();
     let controller = Controller::new(controller_config, store.clone(), bell.clone(), listener, runtime);
 
     let monitor = controller.monitor();

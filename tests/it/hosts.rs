@@ -1,6 +1,7 @@
 //! Several hosts on one PostgreSQL: processes that share the work, and take it over from each other.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -9,41 +10,55 @@ use futures::future::try_join_all;
 use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::json;
+use tempfile::TempDir;
 use threeport_tests::{Postgres, Server, condition, eventually, guest, tool};
 
 use crate::startup::refused;
 
-const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 
 fn resource() -> ApiResource {
     ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("test.threeport.dev", "v1", "Note"), "notes")
 }
 
 /// The Notes of a namespace, through one host.
-async fn notes(server: &Server) -> Result<Api<DynamicObject>> {
+pub(crate) async fn notes(server: &Server) -> Result<Api<DynamicObject>> {
     Ok(Api::default_namespaced_with(server.client().await?, &resource()))
 }
 
-fn note(name: &str, text: &str) -> DynamicObject {
+pub(crate) fn note(name: &str, text: &str) -> DynamicObject {
     let mut note = DynamicObject::new(name, &resource());
     note.data = json!({"spec": {"text": text}});
     note
 }
 
 /// A database, and hosts that share it: each has directories of its own, and the key of the first.
-struct Fleet {
-    hosts: Vec<Server>,
-    url: String,
+pub(crate) struct Fleet {
+    pub(crate) hosts: Vec<Server>,
+    pub(crate) url: String,
+    environment: Vec<(String, String)>,
+    /// The key of the database, as an operator keeps it.
+    pub(crate) key: PathBuf,
+    _directory: TempDir,
     // Goes last.
-    _postgres: Postgres,
+    pub(crate) postgres: Postgres,
 }
 
 impl Fleet {
-    async fn start(count: usize) -> Result<Self> {
+    pub(crate) async fn start(count: usize) -> Result<Self> {
+        Self::start_with(count, &[]).await
+    }
+
+    /// [`start`](Self::start), with these environment variables on all.
+    pub(crate) async fn start_with(count: usize, environment: &[(&str, &str)]) -> Result<Self> {
         let postgres = tokio::task::spawn_blocking(Postgres::start).await.context("join")??;
         let url = postgres.database()?;
-        let first = Server::start_with(&[("THREEPORT_DATABASE", &url)]).await?;
-        let mut fleet = Self { hosts: vec![first], url, _postgres: postgres };
+        let first = Server::start_with(&[environment, &[("THREEPORT_DATABASE", &url)]].concat()).await?;
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let directory = tempfile::tempdir().context("make a directory")?;
+        let key = directory.path().join("encryption.key");
+        std::fs::copy(first.path("config/encryption.key"), &key).context("copy the key")?;
+        let mut fleet = Self { hosts: vec![first], url, environment, key, _directory: directory, postgres };
         let mut others: Vec<Server> = (1..count).map(|_| fleet.host()).collect::<Result<_>>()?;
         try_join_all(others.iter_mut().map(|host| host.boot(&[]))).await?;
         fleet.hosts.extend(others);
@@ -51,12 +66,26 @@ impl Fleet {
     }
 
     /// A further host that is not started yet.
-    fn host(&self) -> Result<Server> {
-        let key = self.hosts[0].path("config/encryption.key");
-        Server::new(&[("THREEPORT_DATABASE", &self.url), ("THREEPORT_ENCRYPTION_KEY", key.to_str().context("path")?)])
+    pub(crate) fn host(&self) -> Result<Server> {
+        let key = self.key.to_str().context("path")?;
+        let mut host = Server::new(&[("THREEPORT_DATABASE", &self.url), ("THREEPORT_ENCRYPTION_KEY", key)])?;
+        self.environment.iter().for_each(|(name, value)| host.set(name, value));
+        Ok(host)
     }
 
-    fn push(&self, host: usize, name: &str) -> Result<()> {
+    /// What the database says.
+    pub(crate) fn sql(&self, sql: &str) -> Result<String> {
+        let name = self.url.rsplit('/').next().context("the database's name")?;
+        Ok(self.postgres.sql(name, sql)?.trim().to_owned())
+    }
+
+    /// The host of this name, which claims are made with.
+    pub(crate) fn named(&self, name: &str) -> Option<usize> {
+        let is = |host: &Server| host.id().is_some_and(|id| name.contains(&format!("-{id}-")));
+        self.hosts.iter().position(is)
+    }
+
+    pub(crate) fn push(&self, host: usize, name: &str) -> Result<()> {
         let file = guest(name)?;
         let file = file.to_str().context("path")?;
         self.hosts[host].threeport(&["plugin", "push", file, "--name", "note", "--approve-grants"]).map(drop)
@@ -72,7 +101,11 @@ impl Fleet {
 }
 
 /// Waits until these Notes are as they should be, and tells how long that took.
-async fn settled(api: &Api<DynamicObject>, wanted: &BTreeMap<String, String>, within: Duration) -> Result<Duration> {
+pub(crate) async fn settled(
+    api: &Api<DynamicObject>,
+    wanted: &BTreeMap<String, String>,
+    within: Duration,
+) -> Result<Duration> {
     let began = Instant::now();
     eventually("all Notes say what they should", within, || async {
         let found = api.list(&Default::default()).await?.items;
@@ -163,7 +196,12 @@ async fn hosts_share_the_work_the_plugins_and_who_is_let_in() -> Result<()> {
 }
 
 /// Writes every Note once, through these hosts in turn.
-async fn change(fleet: &Fleet, wanted: &mut BTreeMap<String, String>, round: usize, hosts: &[usize]) -> Result<()> {
+pub(crate) async fn change(
+    fleet: &Fleet,
+    wanted: &mut BTreeMap<String, String>,
+    round: usize,
+    hosts: &[usize],
+) -> Result<()> {
     let apis = try_join_all(hosts.iter().map(|host| notes(&fleet.hosts[*host]))).await?;
     for (number, (name, text)) in wanted.iter_mut().enumerate() {
         *text = format!("{round}-{number}");

@@ -2,6 +2,7 @@
 
 mod author;
 mod clients;
+mod clocks;
 mod commands;
 mod compare;
 mod crash;
@@ -20,5 +21,7 @@ mod refusals;
 mod seeing;
 mod startup;
 mod swap;
+mod takeover;
 mod target;
 mod tenants;
+mod upgrade;

@@ -171,7 +171,105 @@ fn holds_content(body: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+    use threeport_store::{Edge, Key, Op, Precondition, Resource};
+
     use super::*;
+
+    fn object(plural: &str, namespace: Option<&str>, name: &str, uid: &str, rest: Value) -> (Key, Value) {
+        let group = if plural == "customresourcedefinitions" { "apiextensions.k8s.io" } else { "" };
+        let key =
+            Key { resource: Resource::new(group, plural), namespace: namespace.map(Into::into), name: name.into() };
+        let mut body = json!({"kind": "Thing", "apiVersion": "v1", "metadata": {"name": name, "uid": uid}});
+        for (field, value) in rest.as_object().into_iter().flatten() {
+            match field.as_str() {
+                "metadata" => {
+                    value.as_object().into_iter().flatten().for_each(|(k, v)| body["metadata"][k] = v.clone())
+                }
+                _ => body[field] = value.clone(),
+            }
+        }
+        (key, body)
+    }
+
+    async fn make(store: &Store, edges: Option<Vec<Edge>>, (key, body): (Key, Value)) -> Object {
+        let op = Op::Put { key, body, precondition: Precondition::Absent, edges, wake: None };
+        store.write(vec![op]).await.expect("written").remove(0)
+    }
+
+    async fn remove(store: &Store, object: &Object) {
+        let precondition = Precondition::Present { uid: Some(object.uid.clone()), resource_version: None };
+        store.write(vec![Op::Remove { key: object.key.clone(), precondition }]).await.expect("removed");
+    }
+
+    const GOES: &str = "2026-01-01T00:00:00Z";
+
+    /// The collector of a host that is held up between seeing a suspect and looking at it, as after SIGSTOP; what it saw is gone by then.
+    #[tokio::test]
+    async fn a_collector_that_was_held_up_takes_nothing_of_another_object_of_the_same_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = threeport_store::Config::new(dir.path().join("db"), threeport_store::Key32::generate());
+        let store = Store::open(config).await.expect("a store");
+        let bell = Arc::new(threeport_scheduler::local::bell().0);
+        let late = Collector::new(store.clone(), bell, Vec::new(), "late");
+        let names = json!({"group": "example.org", "names": {"plural": "kites"}});
+        let seen = [
+            ("namespaces", None, json!({"spec": {"finalizers": [CONTENT]}})),
+            (
+                "customresourcedefinitions",
+                None,
+                json!({"spec": names,
+                "status": {"conditions": [{"type": "Established", "status": "True"}]}, "metadata": {"finalizers": [INSTANCES]}}),
+            ),
+            ("things", Some("other"), json!({"metadata": {"finalizers": [DEPENDANTS]}})),
+        ];
+        for (plural, namespace, rest) in seen {
+            let mut going = rest.clone();
+            going["metadata"]["deletionTimestamp"] = GOES.into();
+            let gone = make(&store, None, object(plural, namespace, "a", "first", going)).await;
+            remove(&store, &gone).await;
+            let again = make(&store, None, object(plural, namespace, "a", "second", rest)).await;
+            let needs = Edge { to: again.key.clone(), role: "requires".to_owned(), field: "spec.needs".to_owned() };
+            let inside = match plural {
+                "namespaces" => make(&store, None, object("things", Some("a"), "b", "b", json!({}))).await,
+                "things" => make(&store, Some(vec![needs]), object("things", Some("c"), "c", "c", json!({}))).await,
+                _ => {
+                    let (key, body) = object("kites", Some("d"), "d", "d", json!({}));
+                    make(&store, None, (Key { resource: Resource::new("example.org", "kites"), ..key }, body)).await
+                }
+            };
+            let version = store.version();
+            let looked = late.look(&gone).await;
+            assert!(!matches!(looked, Ok(Outcome::Settled | Outcome::Waits)), "{plural}: {looked:?}");
+            assert_eq!(store.version(), version, "{plural}: it wrote something");
+            if plural == "namespaces" {
+                // Nor are its Events taken, when it has nothing else.
+                remove(&store, &inside).await;
+                make(&store, None, object("events", Some("a"), "e", "e", json!({}))).await;
+                let version = store.version();
+                assert!(!matches!(late.look(&gone).await, Ok(Outcome::Settled)));
+                assert_eq!(store.version(), version, "Events of another namespace are gone");
+            }
+        }
+    }
+
+    /// An owner that is gone never comes back, so only what the owned object itself says can have changed.
+    #[tokio::test]
+    async fn a_collector_that_was_held_up_leaves_what_was_freed_meanwhile() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let config = threeport_store::Config::new(dir.path().join("db"), threeport_store::Key32::generate());
+        let store = Store::open(config).await.expect("a store");
+        let built_in = vec![BuiltIn { group: String::new(), kind: "Thing".to_owned(), namespaced: true }];
+        let late = Collector::new(store.clone(), Arc::new(threeport_scheduler::local::bell().0), built_in, "late");
+        let owned = json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Thing", "name": "gone", "uid": "gone"}]}});
+        let seen = make(&store, None, object("things", Some("a"), "b", "b", owned)).await;
+        let (key, body) = object("things", Some("a"), "b", "b", json!({}));
+        let precondition = crate::deletion::as_read(&seen);
+        store.write(vec![Op::Put { key, body, precondition, edges: None, wake: None }]).await.expect("freed");
+        let version = store.version();
+        assert!(matches!(late.look(&seen).await, Err(Error::Conflict { .. })));
+        assert_eq!(store.version(), version);
+    }
 
     #[test]
     fn a_round_is_followed_by_a_pause_as_long_as_it_took() {

@@ -1,6 +1,5 @@
 //! A deleted CustomResourceDefinition goes after the objects of its kind.
 
-use jiff::Timestamp;
 use serde_json::Value;
 use threeport_store::lifecycle::{self, INSTANCES};
 use threeport_store::{Demand, Error, ListQuery, Object, Resource, Scope};
@@ -22,7 +21,7 @@ impl Collector {
         } else {
             Vec::new()
         };
-        let now = lifecycle::timestamp(Timestamp::now());
+        let now = lifecycle::timestamp(self.store.now());
         let mut next = body.clone();
         if instances.is_empty() {
             lifecycle::drop_finalizer(&mut next, INSTANCES);
@@ -33,7 +32,7 @@ impl Collector {
                 result => result.map(|()| Outcome::Settled),
             };
         }
-        let swept = self.sweep(&instances, &Why { cause: "definition", way: None, note: None }).await?;
+        let swept = self.sweep(&instances, &Why { of: object, cause: "definition", way: None, note: None }).await?;
         let (reason, message) = if swept.held.is_empty() {
             ("InstanceDeletionInProgress", "CustomResource deletion is in progress".to_owned())
         } else {

@@ -15,6 +15,11 @@ pub(crate) fn as_read(object: &Object) -> Precondition {
     Precondition::Present { uid: Some(object.uid.clone()), resource_version: Some(object.resource_version) }
 }
 
+/// What is done because an object goes is done only while that one is there: who was held up meanwhile may find another one under its name.
+pub(crate) fn same(object: &Object) -> Op {
+    Op::Check(Demand::Same { key: object.key.clone(), uid: object.uid.clone() })
+}
+
 /// Writes a body in an object's place. Its reconciler, if it has one, has to look.
 pub(crate) fn put(object: &Object, body: Value) -> Op {
     let wake = lifecycle::has_finalizer(&body, FINALIZER).then_some(Class::User);
@@ -22,9 +27,14 @@ pub(crate) fn put(object: &Object, body: Value) -> Op {
 }
 
 /// What deleting an object comes to, unless others need it (but `but`); None when its deletion was asked for already.
-pub(crate) fn delete(object: &Object, propagation: Option<Propagation>, but: Vec<Key>) -> Option<[Op; 2]> {
+pub(crate) fn delete(
+    object: &Object,
+    propagation: Option<Propagation>,
+    but: Vec<Key>,
+    now: Timestamp,
+) -> Option<[Op; 2]> {
     let unused = Op::Check(Demand::Unused { key: object.key.clone(), but });
-    match lifecycle::delete(&object.value(), Timestamp::now(), propagation) {
+    match lifecycle::delete(&object.value(), now, propagation) {
         Deletion::Already => None,
         Deletion::Remove => Some([unused, Op::Remove { key: object.key.clone(), precondition: as_read(object) }]),
         Deletion::Mark(body) => Some([unused, put(object, body)]),

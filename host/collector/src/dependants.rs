@@ -21,7 +21,7 @@ impl Collector {
         let note = format!("it needs {}, which is deleted with its dependants", object.key);
         // It goes with them: those that it needs itself do not wait for it.
         let all: Vec<Object> = users.into_iter().chain([object.clone()]).collect();
-        let swept = self.sweep(&all, &Why { cause: "dependants", way: None, note: Some(note) }).await?;
+        let swept = self.sweep(&all, &Why { of: object, cause: "dependants", way: None, note: Some(note) }).await?;
         if !swept.deleted.is_empty() {
             let message = format!("deleted first, because they need it: {}", some(swept.deleted.iter()));
             self.tell(body, &Note::normal("DeletingDependants", message)).await;

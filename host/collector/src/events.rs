@@ -36,7 +36,7 @@ impl Collector {
     }
 
     async fn say(&self, object: &Value, note: &Note) -> Result<(), Error> {
-        let op = event(object, note, &self.instance, Timestamp::now());
+        let op = event(object, note, &self.instance, self.store.now());
         let Op::Put { key, body, .. } = &op else { return Ok(()) };
         let (key, body) = (key.clone(), body.clone());
         match self.store.write(vec![op]).await {

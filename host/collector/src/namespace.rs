@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde_json::Value;
 use threeport_store::lifecycle::{self, CONTENT, DELETE, Propagation, WITH_DEPENDANTS};
-use threeport_store::{Demand, Error, Key, Object, Op, Outline, Precondition, Resource};
+use threeport_store::{Demand, Error, Key, Object, Op, Outline, Resource};
 
 use crate::collector::{Collector, Outcome};
-use crate::deletion::put;
+use crate::deletion::{as_read, put, same};
 use crate::sweep::{STRETCH, Swept, Why, condition, who_holds};
 
 /// Events in one transaction.
@@ -25,12 +24,13 @@ impl Collector {
         if body["metadata"]["annotations"][DELETE] == WITH_DEPENDANTS {
             content.extend(self.users_of(&content).await?);
         }
-        let swept =
-            self.sweep(&content, &Why { cause: "namespace", way: Some(Propagation::Background), note: None }).await?;
+        let swept = self
+            .sweep(&content, &Why { of: object, cause: "namespace", way: Some(Propagation::Background), note: None })
+            .await?;
         let left = self.store.in_namespace(name).await?;
         let left: Vec<Object> = left.into_iter().filter(|inside| !is_event(&inside.key)).collect();
         let mut next = body.clone();
-        let now = lifecycle::timestamp(Timestamp::now());
+        let now = lifecycle::timestamp(self.store.now());
         if !left.is_empty() && describe(&mut next["status"], &Remaining::of(&left).await, &swept, &now) {
             self.write(vec![put(object, next)]).await?;
         }
@@ -41,12 +41,12 @@ impl Collector {
 
     /// Nothing but Events is left: they tell of the rest until the end, and go last.
     async fn emptied(&self, object: &Object, body: &Value, events: Vec<Object>) -> Result<Outcome, Error> {
-        let any = Precondition::Present { uid: None, resource_version: None };
         for batch in events.chunks(BATCH) {
-            let removals = batch.iter().map(|event| Op::Remove { key: event.key.clone(), precondition: any.clone() });
-            match self.store.write(removals.collect()).await {
+            let removals =
+                batch.iter().map(|event| Op::Remove { key: event.key.clone(), precondition: as_read(event) });
+            match self.store.write(std::iter::once(same(object)).chain(removals).collect()).await {
                 Ok(_) => {}
-                Err(Error::NotFound(_)) => return Ok(Outcome::Again),
+                Err(Error::NotFound(_) | Error::Conflict { .. }) => return Ok(Outcome::Again),
                 Err(error) => return Err(error),
             }
         }
@@ -58,7 +58,7 @@ impl Collector {
             &mut next["status"],
             &Remaining::default(),
             &Swept::default(),
-            &lifecycle::timestamp(Timestamp::now()),
+            &lifecycle::timestamp(self.store.now()),
         );
         let empty = Demand::NoneIn(object.key.name.clone());
         match self.finish(object, next, vec![empty]).await {

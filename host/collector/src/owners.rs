@@ -135,7 +135,7 @@ impl Collector {
         way: Option<Propagation>,
         but: Vec<Key>,
     ) -> Result<Outcome, Error> {
-        let Some(ops) = delete(object, way, but) else { return Ok(Outcome::Settled) };
+        let Some(ops) = delete(object, way, but, self.store.now()) else { return Ok(Outcome::Settled) };
         match self.write(ops.into()).await {
             Ok(()) => {
                 meters::deleted("owner");

@@ -7,7 +7,7 @@ use threeport_store::lifecycle::Propagation;
 use threeport_store::{Edge, Error, Key, Object, Op, Outline};
 
 use crate::collector::Collector;
-use crate::deletion::delete;
+use crate::deletion::{delete, same};
 use crate::events::Note;
 use crate::meters;
 
@@ -17,7 +17,9 @@ const BATCH: usize = 64;
 pub(crate) const STRETCH: usize = 256;
 
 /// Why objects are swept.
-pub(crate) struct Why {
+pub(crate) struct Why<'a> {
+    /// The object that goes.
+    pub(crate) of: &'a Object,
     /// For the meters.
     pub(crate) cause: &'static str,
     /// What becomes of what they own.
@@ -39,7 +41,7 @@ pub(crate) struct Swept {
 
 impl Collector {
     /// Deletes those that nobody needs any more; the others when they are looked at again.
-    pub(crate) async fn sweep(&self, objects: &[Object], why: &Why) -> Result<Swept, Error> {
+    pub(crate) async fn sweep(&self, objects: &[Object], why: &Why<'_>) -> Result<Swept, Error> {
         let mut swept = Swept::default();
         let keys: HashSet<&Key> = objects.iter().map(|object| &object.key).collect();
         let mut batch: Vec<(&Object, [Op; 2])> = Vec::new();
@@ -68,7 +70,7 @@ impl Collector {
                 }
                 but.dedup();
             }
-            if let Some(ops) = delete(object, why.way, but) {
+            if let Some(ops) = delete(object, why.way, but, self.store.now()) {
                 batch.push((object, ops));
             }
             if batch.len() == BATCH {
@@ -79,19 +81,19 @@ impl Collector {
         Ok(swept)
     }
 
-    async fn carry_out(&self, batch: Vec<(&Object, [Op; 2])>, why: &Why, swept: &mut Swept) -> Result<(), Error> {
+    async fn carry_out(&self, batch: Vec<(&Object, [Op; 2])>, why: &Why<'_>, swept: &mut Swept) -> Result<(), Error> {
         if batch.is_empty() {
             return Ok(());
         }
-        let all = batch.iter().flat_map(|(_, ops)| ops.clone()).collect();
-        let together = match self.write(all).await {
+        let only = |ops: &mut dyn Iterator<Item = Op>| std::iter::once(same(why.of)).chain(ops).collect::<Vec<_>>();
+        let together = match self.write(only(&mut batch.iter().flat_map(|(_, ops)| ops.clone()))).await {
             Ok(()) => true,
             Err(error) if other_writes(&error) => false,
             Err(error) => return Err(error),
         };
         for (object, ops) in batch {
             if !together {
-                match self.write(ops.into()).await {
+                match self.write(only(&mut ops.into_iter())).await {
                     Ok(()) => {}
                     Err(error) if other_writes(&error) => {
                         swept.again = true;

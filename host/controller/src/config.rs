@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use uuid::Uuid;
 
+use crate::lease::MARGIN;
 use crate::merged::{Schemas, Unknown};
 
 /// Settings of one host's controller.
@@ -14,6 +15,8 @@ use crate::merged::{Schemas, Unknown};
 pub struct Config {
     /// Name this host claims work with; unique among the hosts of one database, and never used again after a restart.
     pub owner: String,
+    /// Version of the program, for the other hosts to know.
+    pub version: String,
     /// Runs at a time.
     pub slots: usize,
     /// The same for what goes to one target: work for one that is slow stays unclaimed rather than taking all slots.
@@ -52,11 +55,14 @@ impl Config {
     pub const SLOTS: usize = 24;
     /// [`target_slots`](Self::target_slots), where nothing else is said: three slow targets leave nothing for others, two do.
     pub const TARGET_SLOTS: usize = 8;
+    /// The shortest [`lease`](Self::lease): effects stop half a second before it ends, and a renewal that is sent each quarter of it needs time, too.
+    pub const LEAST_LEASE: Duration = MARGIN.saturating_mul(2);
 
     /// The defaults, for a host of this name, with a new random key.
     pub fn new(owner: impl Into<String>) -> Self {
         Self {
             owner: owner.into(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             slots: Self::SLOTS,
             target_slots: Self::TARGET_SLOTS,
             lease: Duration::from_secs(20),

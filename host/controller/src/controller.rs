@@ -1,6 +1,7 @@
 //! The loop: hear, claim, run, renew.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -19,6 +20,7 @@ use crate::config::Config;
 use crate::events;
 use crate::follow::{self, Behind};
 use crate::host::Host;
+use crate::hosts;
 use crate::kinds::{Kinds, plugins, reusables};
 use crate::lease::Lease;
 use crate::look::{self, Placed};
@@ -119,7 +121,8 @@ impl Controller {
         let serving = Serving::new(runtime);
         let redactor = Redactor::new(&config.digest_key);
         let (counters, behind) = (Counters::default(), Behind::default());
-        let host = Host { config, store, bell, kinds, serving, behind, targets, redactor, watches, counters };
+        let mixed = AtomicBool::new(false);
+        let host = Host { config, store, bell, kinds, serving, behind, mixed, targets, redactor, watches, counters };
         Self { host: Arc::new(host), listener, drifts, running: Arc::default() }
     }
 
@@ -132,6 +135,7 @@ impl Controller {
     pub async fn run(self, mut shutdown: watch::Receiver<bool>) {
         let Self { host, listener, drifts, running } = self;
         let since = host.store.version();
+        let beating = hosts::join(host.clone()).await;
         if let Err(error) = start(&host).await {
             // What is not loaded now is loaded by the runs of the Plugin objects.
             tracing::error!("the plugins that served last cannot be loaded: {error}");
@@ -147,6 +151,7 @@ impl Controller {
             tokio::spawn(events::forget(host.store.clone())),
             tokio::spawn(components::collect(host.clone())),
             tokio::spawn(back::find_out(host.clone())),
+            tokio::spawn(beating),
         ];
         let mut runs = JoinSet::new();
         while !*shutdown.borrow() {
@@ -172,6 +177,7 @@ impl Controller {
         }
         finish(&host, &running, runs).await;
         helpers.iter().for_each(tokio::task::JoinHandle::abort);
+        hosts::leave(&host).await;
     }
 }
 
@@ -227,7 +233,7 @@ fn shares(host: &Host, running: &Running) -> Shares {
     for kind in host.kinds.all() {
         shares.belongs(kind.resource.clone(), kind.plugin.clone());
     }
-    host.behind.kinds().into_iter().for_each(|kind| shares.refuse(kind));
+    host.behind.kinds(host.mixed.load(Relaxed)).into_iter().for_each(|kind| shares.refuse(kind));
     running.lock().values().for_each(|slot| shares.hold(&slot.claim));
     shares
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use threeport_store::{Key, ListQuery, Op, Precondition, Resource, Scope, Store};
 use uuid::Uuid;
 
+use crate::host::now;
 use crate::redact::digest;
 
 /// Longest message that Kubernetes takes.
@@ -126,7 +127,7 @@ fn again(first: &mut Value, next: &Value) {
 pub(crate) async fn forget(store: Store) {
     loop {
         tokio::time::sleep(FORGET_EVERY).await;
-        match forget_before(&store, Timestamp::now() - KEEP).await {
+        match forget_before(&store, now(&store) - KEEP).await {
             Ok(0) => {}
             Ok(count) => tracing::debug!(count, "old events are removed"),
             Err(error) => tracing::warn!("old events are not removed: {error}; trying again"),

@@ -3,6 +3,7 @@
 //! While a host does not have what serves, it leaves the objects of those kinds to the hosts that do.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,8 +33,8 @@ pub(crate) struct Behind(Mutex<HashMap<String, State>>);
 enum State {
     /// It is loading; these are the kinds.
     Loading(Vec<Resource>),
-    /// This component does not load here: runs say so.
-    Unusable(String),
+    /// This component does not load here: runs say so, unless a host of another version may know better.
+    Unusable(String, Vec<Resource>),
 }
 
 impl Behind {
@@ -41,14 +42,19 @@ impl Behind {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The kinds that other hosts work on for now.
-    pub(crate) fn kinds(&self) -> Vec<Resource> {
+    /// The kinds that other hosts work on for now; `mixed`: some of them are of another version.
+    pub(crate) fn kinds(&self, mixed: bool) -> Vec<Resource> {
         let all = self.lock();
         let loading = all.values().filter_map(|state| match state {
             State::Loading(kinds) => Some(kinds),
-            State::Unusable(_) => None,
+            State::Unusable(_, kinds) => mixed.then_some(kinds),
         });
         loading.flatten().cloned().collect()
+    }
+
+    /// Whether a component was found not to load here.
+    fn is_unusable(&self, plugin: &str, digest: &str) -> bool {
+        matches!(self.lock().get(plugin), Some(State::Unusable(tried, _)) if tried == digest)
     }
 }
 
@@ -62,8 +68,9 @@ pub(crate) async fn lags(host: &Host, resource: &Resource) -> Result<bool, Error
     let Some(object) = host.store.get(&plugin_key(plugin)).await? else { return Ok(false) };
     let body = object.value();
     let Some(digest) = serving(&body) else { return Ok(false) };
-    let unusable = matches!(host.behind.lock().get(plugin), Some(State::Unusable(tried)) if tried == digest);
-    Ok(!unusable && !has(host, plugin, digest))
+    // What this version cannot load a newer one may serve: then its objects are that one's.
+    let hopeless = host.behind.is_unusable(plugin, digest) && !host.mixed.load(Relaxed);
+    Ok(!hopeless && !has(host, plugin, digest))
 }
 
 /// Follows the Plugin objects from a resourceVersion on; `ready` is told when this host can work on more than before.
@@ -172,10 +179,11 @@ async fn step(host: &Host, name: &str) -> Result<bool, String> {
         return Ok(true);
     };
     let kinds = owned(&host.store, name).await.map_err(said)?.into_iter().map(|owned| owned.resource);
-    host.behind.lock().insert(name.to_owned(), State::Loading(kinds.collect()));
+    let owned: Vec<Resource> = kinds.collect();
+    host.behind.lock().insert(name.to_owned(), State::Loading(owned.clone()));
     let unusable = |why: String| {
         tracing::warn!(plugin = name, digest, "does not load: {why}");
-        host.behind.lock().insert(name.to_owned(), State::Unusable(digest.to_owned()));
+        host.behind.lock().insert(name.to_owned(), State::Unusable(digest.to_owned(), owned.clone()));
         Ok(true)
     };
     let plugin = match host.serving.load(&host.store, name, digest, AS_LONG_AS_IT_TAKES).await {
@@ -197,4 +205,20 @@ async fn step(host: &Host, name: &str) -> Result<bool, String> {
         tracing::info!(plugin = name, digest, "serving, as another host found");
     }
     Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_load_here_is_left_to_a_host_of_another_version_while_there_is_one() {
+        let (behind, kites) = (Behind::default(), Resource::new("example.org", "kites"));
+        let kinds = || [behind.kinds(false).len(), behind.kinds(true).len()];
+        behind.lock().insert("toys".to_owned(), State::Loading(vec![kites.clone()]));
+        assert_eq!(kinds(), [1, 1]);
+        behind.lock().insert("toys".to_owned(), State::Unusable("new".to_owned(), vec![kites]));
+        assert_eq!(kinds(), [0, 1], "without another version, runs say what is wrong");
+        assert!(behind.is_unusable("toys", "new") && !behind.is_unusable("toys", "newer"));
+    }
 }

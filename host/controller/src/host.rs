@@ -1,7 +1,9 @@
 //! What all runs of this host share.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use k8s_openapi::jiff::Timestamp;
 use threeport_kube::Watches;
 use threeport_scheduler::{Bell, Wake};
 use threeport_store::{Class, Error, ListQuery, Resource, Scope, Store};
@@ -23,10 +25,17 @@ pub(crate) struct Host {
     pub(crate) kinds: Arc<Kinds>,
     pub(crate) serving: Serving,
     pub(crate) behind: Behind,
+    /// Whether a host of another version is there.
+    pub(crate) mixed: AtomicBool,
     pub(crate) targets: Arc<Targets>,
     pub(crate) redactor: Redactor,
     pub(crate) watches: Watches,
     pub(crate) counters: Counters,
+}
+
+/// What the database's clock says, in the type of the ecosystem's objects.
+pub(crate) fn now(store: &Store) -> Timestamp {
+    Timestamp::from_microsecond(store.now().as_microsecond()).unwrap_or_default()
 }
 
 /// Rows woken by one statement.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::trouble::Stop;
 
 /// Effects on targets stop this long before the lease ends: an answer must come back in time to be worth something.
-const MARGIN: Duration = Duration::from_millis(500);
+pub(crate) const MARGIN: Duration = Duration::from_millis(500);
 
 /// Whether this run may still act.
 #[derive(Debug)]

@@ -22,6 +22,7 @@ mod follow;
 mod gates;
 mod guard;
 mod host;
+mod hosts;
 mod identities;
 mod kinds;
 mod lease;

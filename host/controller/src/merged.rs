@@ -163,7 +163,7 @@ async fn move_on(
     };
     let op = Op::Put { key: key.clone(), body: moved, precondition, edges: Some(edges), wake: Some(Class::Dependency) };
     let mut pace = std::time::Duration::from_secs(1);
-    match host.store.write(vec![op]).await {
+    match host.store.write_held(claim, vec![op]).await {
         // It is due again with the end of this run.
         Ok(_) => {}
         // Somebody wrote meanwhile: the next run sees it.
@@ -172,4 +172,30 @@ async fn move_on(
     }
     host.ring([&claim.object.uid], Class::Dependency);
     Ok(Ok(Report::new(Vec::new(), Pace::Within(pace))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::work::tests::{TTL, claim, host, key, kind};
+    use serde_json::json;
+
+    #[tokio::test]
+    async fn a_host_that_wakes_after_its_lease_moves_nothing_on() {
+        let (host, _dir) = host().await;
+        let late = claim(&host, "late", Duration::from_millis(1)).await;
+        let holder = claim(&host, "holder", TTL).await;
+        let mut body = late.object.value();
+        body["spec"] = json!({"definition": {"name": "web"}});
+        let revision = Revision { name: "web".to_owned(), number: 2, spec: json!({"line": 1}) };
+        let version = host.store.version();
+        let moved = move_on(&host, &late, &kind(Vec::new()), &body, &revision, None).await;
+        assert!(matches!(moved, Err(Stop::LeaseLost)), "it was moved on");
+        assert_eq!(host.store.version(), version);
+        assert!(move_on(&host, &holder, &kind(Vec::new()), &body, &revision, None).await.unwrap().is_ok());
+        let used = host.store.get(&key()).await.unwrap().unwrap().value();
+        assert_eq!((definitions::used(&used), &used["metadata"]["generation"]), (Some(2), &json!(2)));
+    }
 }

@@ -20,6 +20,8 @@ const RUNNING: &str = "threeport_runs_running";
 const TARGET_WATCHES: &str = "threeport_target_watches";
 const SLOTS: &str = "threeport_run_slots";
 const TARGETS: &str = "threeport_target_connections";
+const HOSTS: &str = "threeport_hosts";
+const CLOCK: &str = "threeport_clock_ahead_seconds";
 
 /// Says what the meters mean; once, after the recorder is set.
 pub fn describe_meters() {
@@ -36,6 +38,12 @@ pub fn describe_meters() {
         "Connections to targets by state: closed (in use), open (it does not answer and is left alone), half-open (one request finds out whether it does)"
     );
     describe_gauge!(SLOTS, "Runs that may be under way at a time");
+    describe_gauge!(HOSTS, "Hosts of this database that were heard of within the hour, by state: live, gone");
+    describe_gauge!(
+        CLOCK,
+        Unit::Seconds,
+        "How far this host's clock is ahead of the database's; less than zero: behind"
+    );
 }
 
 /// A part of a run.
@@ -98,6 +106,13 @@ pub(crate) fn ended(host: &Host, resource: &Resource, outcome: Outcome, took: Op
     };
     labels.push(Label::from_static_parts("outcome", name));
     counter!(RUNS, labels).increment(1);
+}
+
+/// Of which hosts was heard, and how far this one's clock is ahead of the database's.
+pub(crate) fn hosts(live: usize, gone: usize, clock_ahead: i64) {
+    gauge!(HOSTS, "state" => "live").set(live as f64);
+    gauge!(HOSTS, "state" => "gone").set(gone as f64);
+    gauge!(CLOCK).set(clock_ahead as f64 / 1e6);
 }
 
 /// Of this moment: asked for by whoever reads the meters.

@@ -1,11 +1,11 @@
 //! Removing what is no longer wanted, letting go of what was there before, leaving behind what cannot be reached any more.
 
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::Value;
 use threeport_kube::{Health, Removed, State};
-use threeport_store::InventoryEntry;
+use threeport_store::{InventoryEntry, Store};
 use threeport_wasm::Verb;
 use tracing::Instrument as _;
 
@@ -58,7 +58,7 @@ impl Actor<'_, '_> {
             // What could not be read, or not in that version, may be there all the same: the removal looks itself.
             if seen.live.is_none() && seen.sight == Sight::Clear {
                 if seen.entry.uid.is_none() && self.claim.lapsed > 0 {
-                    await_late(seen, outcome);
+                    await_late(seen, self.store, outcome);
                 }
                 continue;
             }
@@ -137,9 +137,10 @@ impl Actor<'_, '_> {
 }
 
 /// A run that lost its lease meant to make it, and its create may be on its way still: for a while it is looked for, and removed when it is found.
-fn await_late(seen: Seen, outcome: &mut Outcome) {
+fn await_late(seen: Seen, store: &Store, outcome: &mut Outcome) {
     let Seen { entry, state, reference, .. } = seen;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // Whoever looks next may have another clock.
+    let now = Duration::from_micros(u64::try_from(store.now().as_microsecond()).unwrap_or_default());
     let until = match state.awaited {
         0 => now + LATE,
         until => Duration::from_millis(until),

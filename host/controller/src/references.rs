@@ -77,7 +77,7 @@ pub(crate) async fn keep(host: &Host, claim: &Claim, kind: &Kind, whole: &Value,
         };
         let op =
             Op::Put { key: key.clone(), body: stored.clone(), precondition, edges: Some(edges.clone()), wake: None };
-        match host.store.write(vec![op]).await {
+        match host.store.write_held(claim, vec![op]).await {
             // Somebody wrote meanwhile, and with that the next run comes.
             Ok(_) | Err(Error::Conflict { .. } | Error::NotFound(_)) => {}
             Err(error) => return Err(error.into()),
@@ -86,5 +86,37 @@ pub(crate) async fn keep(host: &Host, claim: &Claim, kind: &Kind, whole: &Value,
     match host.store.circle(key, &edges) {
         Some(circle) => Err(Trouble::stalled("ReferenceCycle", circle.to_string()).into()),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::work::tests::{TTL, claim, host, key, kind};
+    use serde_json::json;
+
+    fn rule() -> ReferenceRule {
+        let rule = json!({"kind": "Kite", "field": "spec.line", "to-api-version": "example.org/v1", "to-kinds": ["Kite"], "role": "requires"});
+        serde_json::from_value(rule).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_host_that_wakes_after_its_lease_does_not_go_by_the_rules_of_its_time() {
+        let (host, _dir) = host().await;
+        let late = claim(&host, "late", Duration::from_millis(1)).await;
+        let holder = claim(&host, "holder", TTL).await;
+        let mut whole = late.object.value();
+        whole["spec"] = json!({"line": "blue"});
+        let stored = late.object.value();
+        // Nobody has written the object since: its version would let the late one through.
+        assert_eq!(late.object.resource_version, host.store.get(&key()).await.unwrap().unwrap().resource_version);
+        let version = host.store.version();
+        let kept = keep(&host, &late, &kind(vec![rule()]), &whole, &stored).await;
+        assert!(matches!(kept, Err(Stop::LeaseLost)), "{kept:?}");
+        assert_eq!((host.store.version(), host.store.references(&key()).await.unwrap()), (version, Vec::new()));
+        keep(&host, &holder, &kind(vec![rule()]), &whole, &stored).await.unwrap();
+        assert_eq!(host.store.references(&key()).await.unwrap()[0].to.name.as_ref(), "blue");
     }
 }

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 use threeport_scheduler::Wake;
 use threeport_store::{Claim, Class, Completed, Completion, Error};
 
 use crate::abandon;
 use crate::events;
-use crate::host::Host;
+use crate::host::{Host, now};
 use crate::kinds::{Kind, plugins, reusables};
 use crate::lease::Lease;
 use crate::meters::{self, Outcome, Part};
@@ -61,13 +60,14 @@ async fn finish(
             (Report::trouble(&Trouble { stalled: true, ..Trouble::again("HostFailed", message) }), None)
         }
     };
-    let left_behind = abandon::of_namespace(host, claim, &report.notes, Timestamp::now()).await;
-    let mut completion = report.completion(&host.config, claim, object, Timestamp::now());
+    let left_behind = abandon::of_namespace(host, claim, &report.notes, now(&host.store)).await;
+    let mut completion = report.completion(&host.config, claim, object, now(&host.store));
     completion.ops.extend(left_behind);
     // An error: then the write below fails as well, and is tried again.
     if let Err(error) = events::merge(&host.store, &mut completion.ops).await {
         tracing::debug!(object = %claim.object.key, "events are not merged: {error}");
     }
+    completion.watches = host.watches.has(&claim.object.uid);
     let failed = completion.failed;
     let later = later(&completion);
     let completing = Instant::now();
@@ -166,8 +166,12 @@ async fn complete(
                 let trouble = Trouble::again("WriteConflict", format!("{error}; it is tried again"));
                 let report = Report { inventory: completion.inventory.take(), ..Report::trouble(&trouble) };
                 whole = false;
-                completion =
-                    Completion { ops: Vec::new(), ..report.completion(&host.config, claim, object, Timestamp::now()) };
+                let watches = completion.watches;
+                completion = Completion {
+                    ops: Vec::new(),
+                    watches,
+                    ..report.completion(&host.config, claim, object, now(&host.store))
+                };
             }
             Err(error) => {
                 tracing::error!(object = %claim.object.key, "cannot complete: {error}; the lease runs out");
@@ -225,12 +229,12 @@ fn said(panic: &(dyn Any + Send)) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use serde_json::json;
     use threeport_kube::Watches;
     use threeport_scheduler::local;
-    use threeport_store::{Key, Key32, Op, Precondition, Resource, Store};
+    use threeport_store::{Key, Key32, Op, Precondition, ReferenceRule, Resource, Store};
     use threeport_wasm::{Limits, Runtime};
 
     use crate::config::Config;
@@ -239,14 +243,14 @@ mod tests {
     use crate::targets::Targets;
     use crate::trouble::Trouble;
 
-    const TTL: Duration = Duration::from_secs(20);
+    pub(crate) const TTL: Duration = Duration::from_secs(20);
 
-    fn key() -> Key {
+    pub(crate) fn key() -> Key {
         Key { resource: Resource::new("example.org", "kites"), namespace: Some("a".into()), name: "red".into() }
     }
 
     /// A host whose store has one object that is due.
-    async fn host() -> (Host, tempfile::TempDir) {
+    pub(crate) async fn host() -> (Host, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(threeport_store::Config::new(dir.path().join("db"), Key32::generate())).await.unwrap();
         let body = json!({"apiVersion": "example.org/v1", "kind": "Kite", "metadata": {"namespace": "a", "name": "red", "uid": "u", "generation": 1}});
@@ -259,6 +263,7 @@ mod tests {
             targets: Arc::new(Targets::new(store.clone(), Arc::clone(&kinds), config.target_pause)),
             serving: Serving::new(Runtime::new(Limits::default()).unwrap()),
             behind: crate::follow::Behind::default(),
+            mixed: std::sync::atomic::AtomicBool::new(false),
             redactor: crate::redact::Redactor::new(&config.digest_key),
             watches: Watches::new(Arc::new(|_: &str| {})),
             bell: Arc::new(local::bell().0),
@@ -270,7 +275,18 @@ mod tests {
         (host, dir)
     }
 
-    async fn claim(host: &Host, owner: &str, ttl: Duration) -> Claim {
+    pub(crate) fn kind(references: Vec<ReferenceRule>) -> Kind {
+        Kind {
+            plugin: "toys".into(),
+            resource: key().resource,
+            api_version: "example.org/v1".into(),
+            kind: "Kite".into(),
+            namespaced: true,
+            references,
+        }
+    }
+
+    pub(crate) async fn claim(host: &Host, owner: &str, ttl: Duration) -> Claim {
         let deadline = Instant::now() + TTL;
         loop {
             if let Some(claim) = host.store.claim(owner, ttl, 1).await.unwrap().pop() {
@@ -306,15 +322,7 @@ mod tests {
     #[tokio::test]
     async fn what_a_run_wants_installed_is_not_when_its_writes_came_too_late() {
         let (host, _dir) = host().await;
-        let kind = Kind {
-            plugin: "toys".into(),
-            resource: key().resource,
-            api_version: "example.org/v1".into(),
-            kind: "Kite".into(),
-            namespaced: true,
-            references: Vec::new(),
-        };
-        host.kinds.install("toys", &[kind]);
+        host.kinds.install("toys", &[kind(Vec::new())]);
         let claim = claim(&host, "me", TTL).await;
         let missing = Key { name: "gone".into(), ..key() };
         let precondition = Precondition::Present { uid: None, resource_version: None };

@@ -184,6 +184,16 @@ impl Watches {
         state.wanted.retain(|_, wants| !wants.is_empty());
     }
 
+    /// Whether a subscriber wants anything watched.
+    pub fn has(&self, subscriber_uid: &str) -> bool {
+        self.lock().wanted.contains_key(subscriber_uid)
+    }
+
+    /// Who wants something watched.
+    pub fn subscribers(&self) -> Vec<String> {
+        self.lock().wanted.keys().cloned().collect()
+    }
+
     /// How many watches run: for metrics and tests.
     pub fn len(&self) -> usize {
         self.lock().running.len()

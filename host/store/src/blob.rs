@@ -7,7 +7,6 @@ use sha2::{Digest, Sha256};
 
 use crate::crypt::hex;
 use crate::error::Error;
-use crate::queue::now;
 use crate::requests::Request;
 use crate::store::Store;
 
@@ -74,8 +73,12 @@ impl BlobWriter {
     }
 
     async fn flush(&mut self) -> Result<(), Error> {
-        let chunk =
-            BlobWrite::Chunk { id: self.id, position: self.position, bytes: self.pending.split().freeze(), now: now() };
+        let chunk = BlobWrite::Chunk {
+            id: self.id,
+            position: self.position,
+            bytes: self.pending.split().freeze(),
+            now: self.store.clock(),
+        };
         self.position += 1;
         self.store.blob(chunk).await
     }
@@ -90,7 +93,9 @@ impl BlobWriter {
         }
         let digest = format!("sha256:{}", hex(&std::mem::take(&mut self.digest).finalize()));
         let size = i64::try_from(self.size).unwrap_or(i64::MAX);
-        self.store.blob(BlobWrite::Finish { id: self.id, digest: digest.clone(), size, now: now() }).await?;
+        self.store
+            .blob(BlobWrite::Finish { id: self.id, digest: digest.clone(), size, now: self.store.clock() })
+            .await?;
         self.finished = true;
         if !self.store.engine().has_blob(&digest).await? {
             return Err(Error::Database("the upload took too long: what was there of it has been collected".into()));
@@ -160,7 +165,7 @@ impl Store {
         if !self.engine().has_blob(digest).await? {
             return Ok(false);
         }
-        self.blob(BlobWrite::Touch { digest: digest.to_owned(), now: now() }).await?;
+        self.blob(BlobWrite::Touch { digest: digest.to_owned(), now: self.clock() }).await?;
         // It may have been collected in between; from now on it is not.
         self.engine().has_blob(digest).await
     }
@@ -170,7 +175,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn collect_blobs(&self, keep: Vec<String>, grace: Duration) -> Result<usize, Error> {
-        let before = now().saturating_sub(i64::try_from(grace.as_micros()).unwrap_or(i64::MAX));
+        let before = self.clock().saturating_sub(i64::try_from(grace.as_micros()).unwrap_or(i64::MAX));
         let old = self.engine().old_blobs(&keep, before).await?;
         if old > 0 {
             self.blob(BlobWrite::Collect { keep, before }).await?;

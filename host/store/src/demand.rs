@@ -30,6 +30,14 @@ impl Draft<'_> {
                 let entry = self.get(key).ok_or_else(|| Error::NotFound(key.clone()))?;
                 if lifecycle::is_going(&entry.object) { Err(Error::Going(key.clone())) } else { Ok(()) }
             }
+            Demand::Same { key, uid } => {
+                let entry = self.get(key).ok_or_else(|| Error::NotFound(key.clone()))?;
+                if entry.object.uid == *uid {
+                    return Ok(());
+                }
+                let (expected, found) = (format!("uid {uid}"), format!("uid {}", entry.object.uid));
+                Err(Error::Conflict { key: key.clone(), expected, found })
+            }
             Demand::Lasting { from, edges } => self.lasting(from, edges),
             Demand::None(scope) => self.none(Some(&scope.resource), scope.namespace.as_ref()),
             Demand::NoneIn(namespace) => self.none(None, Some(namespace)),

@@ -122,6 +122,14 @@ impl Engine {
         Ok((complete, unreadable))
     }
 
+    /// Where there may be other hosts: connections to ask for them.
+    pub(crate) fn servers(&self) -> Option<&PgPool> {
+        match &self.reader {
+            Reader::Postgres(pool) => Some(pool),
+            Reader::Sqlite(_) => None,
+        }
+    }
+
     async fn left(&self, ids: &[i64]) -> Result<Left, Error> {
         match &self.reader {
             Reader::Sqlite(pool) => sqlite::claims::left(pool, &self.crypt, ids).await,

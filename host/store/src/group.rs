@@ -1,6 +1,7 @@
 //! A group of requests on its way into one transaction. Everything is decided here, in memory, against the committed state and the group so
 //! far; the engine then writes what came of it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -90,6 +91,12 @@ impl Group<'_> {
         let mine = draft.mine;
         self.accept(mine);
         Ok(objects)
+    }
+
+    /// [`write`](Self::write) while a lease holds.
+    pub(crate) fn write_held(&mut self, claim: &Lease, steps: &[Step]) -> Result<Vec<Object>, Error> {
+        self.held(&self.draft(), claim)?;
+        self.write(steps)
     }
 
     pub(crate) fn claim(
@@ -185,6 +192,13 @@ impl Group<'_> {
         }
     }
 
+    /// Makes due what nobody watches any more; tells which those are.
+    pub(crate) fn unwatched(&mut self, gone: &HashSet<Arc<str>>, most: usize, apart: i64) -> Vec<Arc<str>> {
+        let due = self.queue.unwatched(gone, most, apart, self.now);
+        let draft = self.draft();
+        due.into_iter().filter_map(|id| Some(draft.get(&self.queue.get(id)?.key)?.object.uid.clone())).collect()
+    }
+
     pub(crate) fn complete(
         &mut self,
         claim: &Lease,
@@ -231,6 +245,7 @@ impl Group<'_> {
         let now = self.now;
         self.queue.update(id, |work| {
             work.owner = None;
+            work.watcher = completion.watches.then(|| claim.owner.clone());
             work.ran = Some(now);
             work.done = claim.wanted;
             let raised = completion.raise_epoch.filter(|epoch| *epoch <= HIGHEST_EPOCH);

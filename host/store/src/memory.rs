@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use tokio::sync::{Notify, watch};
 
+use crate::hosts::HostInfo;
 use crate::layer::Layer;
 use crate::queue::{self, Queue, Work};
 use crate::shares;
@@ -28,6 +29,8 @@ pub(crate) struct Memory {
     ahead: AtomicI64,
     /// Why nothing can be written now.
     trouble: Mutex<Option<String>>,
+    /// Who has the database for itself, as it said last.
+    host: Mutex<Option<HostInfo>>,
 }
 
 impl Memory {
@@ -43,6 +46,7 @@ impl Memory {
             news: Arc::default(),
             ahead: AtomicI64::new(0),
             trouble: Mutex::default(),
+            host: Mutex::default(),
         }
     }
 
@@ -87,6 +91,22 @@ impl Memory {
 
     pub(crate) fn set_trouble(&self, trouble: Option<String>) {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+
+    /// How far our clock is ahead of the database's, in microseconds.
+    pub(crate) fn clock_ahead(&self) -> i64 {
+        self.ahead.load(Relaxed).saturating_neg()
+    }
+
+    /// Keeps what the one host says of itself, from when it said it first; gives it.
+    pub(crate) fn beat(&self, said: HostInfo) -> Vec<HostInfo> {
+        let mut host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
+        let started = host.as_ref().filter(|known| known.name == said.name).map_or(said.started, |known| known.started);
+        vec![host.insert(HostInfo { started, ..said }).clone()]
+    }
+
+    pub(crate) fn host(&self) -> Option<HostInfo> {
+        self.host.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether the writer has ended.

@@ -47,6 +47,8 @@ pub(crate) struct Work {
     pub(crate) lapsed: u64,
     /// When a run of it ended last, as far as this process knows.
     pub(crate) ran: Option<i64>,
+    /// Who ran it last, and watches what it has on targets.
+    pub(crate) watcher: Option<Arc<str>>,
     /// Of the write that made it due, until a run has it.
     pub(crate) trace: Option<TraceContext>,
     /// Where its runs go, as its object's references say; not in the row.
@@ -68,6 +70,7 @@ impl Work {
             until: 0,
             lapsed: 0,
             ran: None,
+            watcher: None,
             trace: None,
             targets: None,
         }
@@ -110,6 +113,8 @@ pub(crate) struct Queue {
     timeline: Due,
     /// Held items by the end of their lease.
     leases: BTreeSet<(i64, i64)>,
+    /// What each host watches.
+    watched: HashMap<Arc<str>, BTreeSet<i64>>,
     dirty: HashSet<i64>,
     turns: Turns,
 }
@@ -120,12 +125,21 @@ impl Queue {
     }
 
     /// Puts an item in as it was stored.
-    pub(crate) fn load(&mut self, id: i64, work: Work) {
+    pub(crate) fn load(&mut self, id: i64, mut work: Work) {
+        if let Some(watcher) = &mut work.watcher
+            && let Some((known, _)) = self.watched.get_key_value(watcher)
+        {
+            // One allocation for all.
+            *watcher = known.clone();
+        }
         self.index(id, &work);
         self.items.insert(id, work);
     }
 
     fn index(&mut self, id: i64, work: &Work) {
+        if let Some(watcher) = &work.watcher {
+            self.watched.entry(watcher.clone()).or_default().insert(id);
+        }
         if work.owner.is_some() {
             self.leases.insert((work.until, id));
         } else if let Some(due_at) = work.due_at {
@@ -135,6 +149,14 @@ impl Queue {
     }
 
     fn unindex(&mut self, id: i64, work: &Work) {
+        if let Some(watcher) = &work.watcher
+            && let Some(watched) = self.watched.get_mut(watcher)
+        {
+            watched.remove(&id);
+            if watched.is_empty() {
+                self.watched.remove(watcher);
+            }
+        }
         if work.owner.is_some() {
             self.leases.remove(&(work.until, id));
         } else if let Some(due_at) = work.due_at {
@@ -188,6 +210,30 @@ impl Queue {
         for id in held.map(|(_, id)| *id).collect::<Vec<_>>() {
             self.update(id, Work::give_up);
         }
+    }
+
+    /// Hosts that watch something.
+    pub(crate) fn watchers(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.watched.keys()
+    }
+
+    /// What these hosts watched is due, one after the other, `apart`; at most so many. Tells which those are. What is held is watched by whoever runs it.
+    pub(crate) fn unwatched(&mut self, gone: &HashSet<Arc<str>>, most: usize, apart: i64, now: i64) -> Vec<i64> {
+        let watched = self.watched.iter().filter(|(watcher, _)| gone.contains(*watcher));
+        let ids: Vec<i64> = watched.flat_map(|(_, ids)| ids).take(most).copied().collect();
+        let mut at = now;
+        for id in &ids {
+            self.update(*id, |work| {
+                work.watcher = None;
+                if work.owner.is_some() || work.due_at.is_some_and(|due_at| due_at <= at) {
+                    return;
+                }
+                work.class = Class::Drift;
+                work.due_at = Some(at);
+                at = at.saturating_add(apart);
+            });
+        }
+        ids
     }
 
     pub(crate) fn remove(&mut self, id: i64) {

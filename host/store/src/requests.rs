@@ -1,6 +1,7 @@
 //! What the writer is asked for, and what it answers. A request stays as it is until its group is committed: a group that is known not to have been
 //! written can be decided again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ pub(crate) type Reply<T> = oneshot::Sender<Result<T, Error>>;
 /// What the writer is asked for.
 pub(crate) enum Request {
     Write(Vec<Step>, Reply<Vec<Object>>),
+    WriteHeld(Lease, Vec<Step>, Reply<Vec<Object>>),
     Claim {
         owner: Arc<str>,
         ttl: Duration,
@@ -40,6 +42,12 @@ pub(crate) enum Request {
     Release(Lease, Reply<()>),
     Wake(Vec<Arc<str>>, Class, Reply<()>),
     Settle(Vec<(Arc<str>, u64)>, Reply<()>),
+    Unwatched {
+        gone: HashSet<Arc<str>>,
+        most: usize,
+        apart: i64,
+        reply: Reply<Vec<Arc<str>>>,
+    },
     Blob(BlobWrite, Reply<()>),
     Compact(u64, Reply<()>),
     Close(Reply<()>),
@@ -60,7 +68,9 @@ impl Request {
 
     pub(crate) fn size(&self) -> usize {
         match self {
-            Self::Write(steps, _) | Self::Complete(_, _, steps, _) => steps.iter().map(Step::size).sum(),
+            Self::Write(steps, _) | Self::WriteHeld(_, steps, _) | Self::Complete(_, _, steps, _) => {
+                steps.iter().map(Step::size).sum()
+            }
             Self::Blob(write, _) => write.size(),
             _ => 0,
         }
@@ -80,6 +90,7 @@ pub(crate) enum Outcome {
     Claimed(Vec<Picked>),
     Renewed(Vec<Arc<str>>),
     Completed(Result<Completed, Error>),
+    Unwatched(Vec<Arc<str>>),
     Done(Result<(), Error>),
 }
 
@@ -87,10 +98,13 @@ impl Asked {
     /// Answers; whoever asked may have gone away.
     pub(crate) fn answer(self, outcome: Outcome) {
         match (self.request, outcome) {
-            (Request::Write(_, reply), Outcome::Written(result)) => drop(reply.send(result)),
+            (Request::Write(_, reply) | Request::WriteHeld(_, _, reply), Outcome::Written(result)) => {
+                drop(reply.send(result));
+            }
             (Request::Claim { reply, .. }, Outcome::Claimed(picked)) => drop(reply.send(Ok(picked))),
             (Request::Renew { reply, .. }, Outcome::Renewed(lost)) => drop(reply.send(Ok(lost))),
             (Request::Complete(_, _, _, reply), Outcome::Completed(result)) => drop(reply.send(result)),
+            (Request::Unwatched { reply, .. }, Outcome::Unwatched(due)) => drop(reply.send(Ok(due))),
             (
                 Request::Intend(_, _, reply)
                 | Request::Release(_, reply)
@@ -109,9 +123,9 @@ impl Asked {
     pub(crate) fn refuse(self, why: &Error) {
         let why = why.clone();
         match self.request {
-            Request::Write(_, reply) => drop(reply.send(Err(why))),
+            Request::Write(_, reply) | Request::WriteHeld(_, _, reply) => drop(reply.send(Err(why))),
             Request::Claim { reply, .. } => drop(reply.send(Err(why))),
-            Request::Renew { reply, .. } => drop(reply.send(Err(why))),
+            Request::Renew { reply, .. } | Request::Unwatched { reply, .. } => drop(reply.send(Err(why))),
             Request::Complete(_, _, _, reply) => drop(reply.send(Err(why))),
             Request::Intend(_, _, reply)
             | Request::Release(_, reply)
@@ -167,6 +181,7 @@ fn one(group: &mut Group<'_>, asked: &Asked) -> Outcome {
     group.trace = asked.trace;
     match &asked.request {
         Request::Write(steps, _) => Outcome::Written(group.write(steps)),
+        Request::WriteHeld(claim, steps, _) => Outcome::Written(group.write_held(claim, steps)),
         Request::Claim { owner, ttl, limit, shares, sent, .. } => {
             Outcome::Claimed(group.claim(owner, *ttl, *limit, (**shares).clone(), *sent))
         }
@@ -182,6 +197,7 @@ fn one(group: &mut Group<'_>, asked: &Asked) -> Outcome {
             group.settle_suspects(seen);
             Outcome::Done(Ok(()))
         }
+        Request::Unwatched { gone, most, apart, .. } => Outcome::Unwatched(group.unwatched(gone, *most, *apart)),
         Request::Blob(write, _) => {
             group.layer.blobs.push(write.clone());
             Outcome::Done(Ok(()))

@@ -139,6 +139,14 @@ impl Store {
         self.ask(|reply| Request::Write(steps, reply)).instrument(span).await
     }
 
+    /// [`write`](Self::write) as a part of a run: [`Error::LeaseLost`] and no effect when another host may have the object by now. That nothing was written
+    /// since the claim is no proof of that: what a newer run decided need not have changed the object.
+    pub async fn write_held(&self, claim: &Claim, ops: Vec<Op>) -> Result<Vec<Object>, Error> {
+        let span = tracing::debug_span!("commit", what = "write", steps = ops.len());
+        let steps = ops.into_iter().map(Step::new).collect::<Result<_, _>>()?;
+        self.ask(|reply| Request::WriteHeld(claim.into(), steps, reply)).instrument(span).await
+    }
+
     /// Who refers to an object, whether it exists or not.
     pub async fn dependants(&self, key: &Key) -> Result<Vec<(Key, Edge)>, Error> {
         Ok(self.engine.memory.read().dependants(key))

@@ -183,6 +183,7 @@ pub(crate) struct StoredWork {
     epoch: i64,
     until: i64,
     trace: Option<String>,
+    watcher: Option<String>,
 }
 
 /// The work items that rows are.
@@ -202,6 +203,7 @@ pub(crate) fn queue(rows: Vec<StoredWork>, state: &State) -> Queue {
             until: row.until,
             lapsed: 0,
             ran: None,
+            watcher: row.watcher.map(Into::into),
             trace: row.trace.as_deref().and_then(TraceContext::parse),
             targets: targets(state.edges_of(row.object)),
         };

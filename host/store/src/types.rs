@@ -165,6 +165,13 @@ pub enum Demand {
     NamespaceUnused(Arc<str>),
     /// The object is there ([`NotFound`](crate::Error::NotFound)) and its deletion was not asked for ([`Going`](crate::Error::Going)).
     Stays(Key),
+    /// The object is there ([`NotFound`](crate::Error::NotFound)) and is this one, not another of the same name ([`Conflict`](crate::Error::Conflict)).
+    Same {
+        /// Where it is.
+        key: Key,
+        /// Its uid.
+        uid: Arc<str>,
+    },
     /// Nothing that is needed by these references, and was not before, is being deleted, nor another namespace that it lies in
     /// ([`Leaving`](crate::Error::Leaving)). It need not be there.
     Lasting {

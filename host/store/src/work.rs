@@ -105,6 +105,8 @@ pub struct Completion {
     pub failed: bool,
     /// The next claim's epoch is higher than this one: something newer was found than this database knows of, as after a restore.
     pub raise_epoch: Option<u64>,
+    /// Whoever ran it watches what it has on targets, or asked to have watched: when that host is gone, it is due.
+    pub watches: bool,
     /// Makes the objects that refer to this one due, in class [`Class::Dependency`].
     pub wake_dependants: bool,
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use threeport_store::{Change, ChangeKind, Error, Key, Object, Op, Resource, Store};
 
@@ -137,7 +136,7 @@ impl Keeper {
         }
         if !known("token") {
             let bound = Named { name: secret.key.name.to_string(), uid: secret.uid.to_string() };
-            let (tokens, now) = (&self.auth.tokens, Timestamp::now().as_second());
+            let (tokens, now) = (&self.auth.tokens, self.store.now().as_second());
             let Some(token) = tokens.make(&account, Some(bound), &[tokens.issuer().to_owned()], now, None) else {
                 return Ok(());
             };

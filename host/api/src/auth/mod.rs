@@ -19,7 +19,6 @@ mod user;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, Method, StatusCode, header};
-use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use threeport_store::{Error, Store};
 use tokio::sync::watch;
@@ -84,11 +83,7 @@ impl Auth {
         let user = if self.is_administrator(bearer) {
             self.administrator.clone()
         } else {
-            match self
-                .tokens
-                .user(store, bearer, &[self.tokens.issuer().to_owned()], Timestamp::now().as_second())
-                .await
-            {
+            match self.tokens.user(store, bearer, &[self.tokens.issuer().to_owned()], store.now().as_second()).await {
                 Some(Ok((user, _))) => Arc::new(user),
                 Some(Err(why)) => {
                     tracing::debug!(%why, "a token of no use");

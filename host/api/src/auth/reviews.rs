@@ -189,7 +189,7 @@ async fn token(app: &App, spec: &Value) -> ApiResult<Value> {
             json!({"authenticated": true, "user": app.auth.administrator.info(), "audiences": audiences})
         });
     }
-    let found = app.auth.tokens().user(&app.store, token, &audiences, Timestamp::now().as_second()).await;
+    let found = app.auth.tokens().user(&app.store, token, &audiences, app.store.now().as_second()).await;
     Ok(match found {
         Some(Ok((user, good))) => json!({"authenticated": true, "user": user.info(), "audiences": good}),
         Some(Err(why)) => json!({"error": format!("[invalid bearer token, {why}]"), "user": {}}),

@@ -98,7 +98,7 @@ pub(crate) async fn request_token(
     let tokens = app.auth.tokens();
     let audiences =
         spec.audiences.filter(|asked| !asked.is_empty()).unwrap_or_else(|| vec![tokens.issuer().to_owned()]);
-    let now = Timestamp::now();
+    let now = app.store.now();
     let expires = now.as_second().saturating_add(seconds);
     let expiration = Timestamp::from_second(expires).map_err(|error| ApiError::internal(error.to_string()))?;
     let token = if dry_run {

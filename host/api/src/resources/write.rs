@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::response::Response;
-use jiff::Timestamp;
 use serde_json::Value;
 use threeport_store::lifecycle::{self, FINALIZER, Part};
 use threeport_store::{Class, Key, Object, Op, Precondition};
@@ -64,7 +63,7 @@ pub(super) async fn add(
         return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
     }
     let uid = uuid::Uuid::new_v4().to_string();
-    let mut body = lifecycle::create(body, Timestamp::now(), &uid, kind.has_status);
+    let mut body = lifecycle::create(body, app.store.now(), &uid, kind.has_status);
     admit::count_generations(kind, &mut body);
     let managed = managed(app, &body);
     if kind.reconciled {

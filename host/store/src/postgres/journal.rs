@@ -108,6 +108,8 @@ struct WorkNews {
     lapsed: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     trace: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    watcher: Option<Arc<str>>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
@@ -129,6 +131,7 @@ impl News {
             until: work.until,
             lapsed: work.lapsed,
             trace: work.trace.map(|trace| trace.to_string()),
+            watcher: work.watcher.clone(),
         });
         let suspects = rows.suspects.iter().map(|(id, seq)| (*id, Some(*seq)));
         Self {
@@ -277,6 +280,7 @@ fn told(
             until: work.until,
             lapsed: work.lapsed,
             trace: work.trace.as_deref().and_then(TraceContext::parse),
+            watcher: work.watcher,
             ..Work::new(key_of(work.id)?)
         };
         Some((work.id, told))

@@ -62,6 +62,6 @@ async fn state(conn: &mut PgConnection, crypt: &Crypt, head: &Head) -> Result<St
 
 /// The rows of the work items.
 pub(super) async fn work(conn: &mut PgConnection) -> Result<Vec<StoredWork>, Error> {
-    let sql = "select object, wanted, done, class, due_at, attempts, owner, epoch, until, trace from workitem";
+    let sql = "select object, wanted, done, class, due_at, attempts, owner, epoch, until, trace, watcher from workitem";
     sqlx::query_as(sql).fetch_all(conn).await.map_err(failed)
 }

@@ -6,6 +6,7 @@ pub(crate) mod claims;
 mod connect;
 mod gate;
 mod history;
+pub(crate) mod hosts;
 pub(crate) mod import;
 mod journal;
 mod listen;

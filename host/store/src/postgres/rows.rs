@@ -99,11 +99,12 @@ async fn work(conn: &mut PgConnection, rows: &[(i64, Work)]) -> Done {
     if rows.is_empty() {
         return Ok(());
     }
-    let sql = "insert into workitem (object, wanted, done, class, due_at, attempts, owner, epoch, until, trace) \
+    let sql = "insert into workitem (object, wanted, done, class, due_at, attempts, owner, epoch, until, trace, watcher) \
         select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::text[], $8::bigint[], \
-        $9::bigint[], $10::text[]) \
+        $9::bigint[], $10::text[], $11::text[]) \
         on conflict (object) do update set wanted = excluded.wanted, done = excluded.done, class = excluded.class, due_at = excluded.due_at, \
-        attempts = excluded.attempts, owner = excluded.owner, epoch = excluded.epoch, until = excluded.until, trace = excluded.trace";
+        attempts = excluded.attempts, owner = excluded.owner, epoch = excluded.epoch, until = excluded.until, trace = excluded.trace, \
+        watcher = excluded.watcher";
     let query = sqlx::query(sql)
         .bind(column(rows, |(id, _)| *id))
         .bind(column(rows, |(_, work)| position(work.wanted)))
@@ -114,7 +115,8 @@ async fn work(conn: &mut PgConnection, rows: &[(i64, Work)]) -> Done {
         .bind(column(rows, |(_, work)| work.owner.as_deref()))
         .bind(column(rows, |(_, work)| position(work.epoch)))
         .bind(column(rows, |(_, work)| work.until))
-        .bind(column(rows, |(_, work)| work.trace.map(|trace| trace.to_string())));
+        .bind(column(rows, |(_, work)| work.trace.map(|trace| trace.to_string())))
+        .bind(column(rows, |(_, work)| work.watcher.as_deref()));
     query.execute(conn).await.map(drop)
 }
 

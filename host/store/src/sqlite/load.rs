@@ -85,6 +85,6 @@ async fn fill_owners(conn: &mut SqliteConnection, state: &mut State) -> Result<(
 
 /// The rows of the work items.
 pub(super) async fn work(conn: &mut SqliteConnection) -> Result<Vec<StoredWork>, Error> {
-    let sql = "select object, wanted, done, class, due_at, attempts, owner, epoch, until, trace from workitem";
+    let sql = "select object, wanted, done, class, due_at, attempts, owner, epoch, until, trace, null as watcher from workitem";
     sqlx::query_as(sql).fetch_all(conn).await.map_err(failed)
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use futures::StreamExt;
 use serde_json::json;
-use threeport_store::{Change, Completion, Demand, Error, ListQuery};
+use threeport_store::{Beat, Change, Completion, Demand, Error, HostInfo, ListQuery};
 use threeport_test_postgres::Postgres;
 
 use crate::*;
@@ -254,4 +254,85 @@ async fn a_database_that_hangs_is_said_to_be_away_and_used_again_when_it_is_back
     let url: Database = server.url("test0").parse().unwrap();
     let store = Store::open(Config::new(url, Key32::new([7; 32]))).await.unwrap();
     assert_eq!(names(&store.list(all()).await.unwrap().items), before);
+}
+
+fn said(name: &str, lease: Duration) -> Beat {
+    Beat { name: name.into(), version: "1".to_owned(), lease }
+}
+
+fn names_of(hosts: &[HostInfo]) -> Vec<&str> {
+    hosts.iter().map(|host| &*host.name).collect()
+}
+
+#[tokio::test]
+async fn who_is_there_is_heard_by_all_and_who_is_silent_is_gone() {
+    let (one, other) = two().await;
+    assert!(one.hosts().await.unwrap().is_empty());
+    let first = one.beat(&said("first", TTL)).await.unwrap();
+    assert_eq!((names_of(&first), first[0].is_live()), (vec!["first"], true));
+    let both = other.beat(&said("second", Duration::from_millis(1))).await.unwrap();
+    assert_eq!(names_of(&both), ["first", "second"]);
+    assert!(both[1].is_live() && both[1].heard_ago.is_zero(), "who asks is there: {both:?}");
+    until("the second to be gone", async || !one.hosts().await.unwrap()[1].is_live()).await;
+    let again = one.beat(&said("first", TTL)).await.unwrap();
+    assert_eq!((again[0].started, again[0].is_live(), again[1].is_live()), (first[0].started, true, false));
+    other.leave("second").await.unwrap();
+    assert_eq!(names_of(&one.hosts().await.unwrap()), ["first"]);
+    // After a crash of the server nothing is known, and everybody is heard again.
+    one.sql("truncate host").await;
+    assert_eq!(names_of(&one.beat(&said("first", TTL)).await.unwrap()), ["first"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_a_host_watched_is_due_once_when_it_is_gone() {
+    let (one, other) = two().await;
+    let watched = Completion { watches: true, next: Some(TTL), ..Default::default() };
+    for n in 0..700 {
+        write(&one, put_due(&key("a", &format!("n{n}")), json!(n), ABSENT)).await;
+    }
+    until("the other host to know of the work", async || other.queue().depth == 700).await;
+    for (host, store, most) in [("dead", &one, 600), ("live", &other, 50), ("idle", &one, 50)] {
+        let claims = store.claim(host, TTL, most).await.unwrap();
+        assert_eq!(claims.len(), most);
+        for claim in claims {
+            let completion = if host == "idle" { Completion::default() } else { watched.clone() };
+            store.complete(&claim, completion).await.unwrap();
+        }
+    }
+    let live: HashSet<Arc<str>> = HashSet::from(["live".into()]);
+    until("the others to know who watches", async || {
+        other.watching_but(&live) == ["dead".into()] && other.queue().leased == 0
+    })
+    .await;
+    // A host that starts now knows it, too.
+    let third = one.beside().await;
+    assert_eq!(third.watching_but(&live), ["dead".into()]);
+    // Both survivors find out at the same time.
+    let taking = [&third, &other].map(|store| {
+        let store = store.store.clone();
+        tokio::spawn(async move {
+            let mut taken = Vec::new();
+            loop {
+                let due = store.take_watches(vec!["dead".into()], Duration::from_micros(1)).await.unwrap();
+                assert!(due.len() <= 500, "{} at once", due.len());
+                if due.is_empty() {
+                    return taken;
+                }
+                taken.extend(due);
+            }
+        })
+    });
+    let taken: Vec<_> = futures::future::try_join_all(taking).await.unwrap().concat();
+    assert_eq!((taken.len(), taken.iter().collect::<HashSet<_>>().len()), (600, 600));
+    assert!(other.watching_but(&live).is_empty());
+    until("all of it to be due", async || other.queue().by_class == [0, 0, 600, 0]).await;
+}
+
+#[tokio::test]
+async fn times_go_by_the_clock_of_the_database() {
+    let (one, _other) = two().await;
+    write(&one, put_due(&key("a", "n"), json!(1), ABSENT)).await;
+    let server = one.count("select (extract(epoch from clock_timestamp()) * 1000000)::bigint").await;
+    let apart = one.now().as_microsecond() - server;
+    assert!((0..5_000_000).contains(&apart) && one.clock_ahead().abs() < 5_000_000, "{apart} {}", one.clock_ahead());
 }

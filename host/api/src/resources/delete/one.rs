@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::response::Response;
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use threeport_store::lifecycle::{self, DELETE, DEPENDANTS, Deletion, INSTANCES, WITH_DEPENDANTS};
 use threeport_store::{Class, Demand, Error, Key, ListQuery, Object, Op, Precondition, Resource, Scope};
@@ -132,7 +131,7 @@ async fn plan(
     old: &Value,
     options: &Options,
 ) -> ApiResult<(Deletion, Vec<Demand>)> {
-    let (now, way) = (Timestamp::now(), options.propagation);
+    let (now, way) = (app.store.now(), options.propagation);
     if lifecycle::deleted(old) {
         return Ok((lifecycle::delete(old, now, way), Vec::new()));
     }

@@ -66,10 +66,16 @@ async fn a_lease_that_ran_out_goes_to_another_and_the_late_result_is_refused_who
     assert!(matches!(store.complete(&stale, result).await, Err(Error::LeaseLost { .. })));
     assert!(matches!(store.intend(&stale, vec![entry("stale")]).await, Err(Error::LeaseLost { .. })));
     assert!(matches!(store.release(&stale).await, Err(Error::LeaseLost { .. })));
+    // The object is as the late one claimed it, so its version would be no fence.
+    let precondition = Precondition::Present { uid: None, resource_version: Some(stale.object.resource_version) };
+    let op = || put(&one, json!("late"), precondition.clone());
+    assert!(matches!(store.write_held(&stale, vec![op()]).await, Err(Error::LeaseLost { .. })));
     let leases = [(stale.object.uid.clone(), stale.epoch), (uid("unknown"), 1)];
     assert_eq!(store.renew("first", &leases, TTL).await.unwrap(), [stale.object.uid.clone(), uid("unknown")]);
     assert_eq!((store.version(), store.carried(&one).await.unwrap()), (version, json!(null)));
     assert!(store.get(&key("a", "child")).await.unwrap().is_none());
+    store.write_held(&taken[0], vec![op()]).await.unwrap();
+    assert_eq!(store.get(&one).await.unwrap().unwrap().value()["spec"], "late");
     store.release(&taken[0]).await.unwrap();
     assert!(claim(&store).await.inventory.is_empty());
 }
