@@ -75,6 +75,10 @@ pub(crate) async fn lags(host: &Host, resource: &Resource) -> Result<bool, Error
 
 /// Follows the Plugin objects from a resourceVersion on; `ready` is told when this host can work on more than before.
 pub(crate) async fn follow(host: Arc<Host>, since: u64, ready: Arc<Notify>) {
+    if host.store.is_alone() {
+        // Whoever looked at them was this host: to look again would take processor time from its runs while a version is swapped.
+        return;
+    }
     let mut tasks: HashMap<Arc<str>, AbortHandle> = HashMap::new();
     let mut since = Some(since);
     let scope = || Scope { resource: plugins(), namespace: None };

@@ -196,6 +196,11 @@ impl Store {
         self.engine.memory.closed()
     }
 
+    /// Whether no other process can use the database meanwhile.
+    pub fn is_alone(&self) -> bool {
+        self.engine.gate.is_none()
+    }
+
     /// Forgets suspects, by uid, as they were seen: one for which there was a new reason since stays.
     pub async fn settle(&self, seen: Vec<(Arc<str>, u64)>) -> Result<(), Error> {
         self.ask(|reply| Request::Settle(seen, reply)).await
