@@ -26,7 +26,8 @@ pub struct JetStreamListener {
 impl JetStreamListener {
     pub(super) fn new(session: Session, keeper: Arc<Tasks>) -> Self {
         let heard = session.link.heard.clone();
-        let rests = watch::Sender::new(false);
+        // Until somebody asks for what was heard: a host that is still getting ready would hold rings that others could act on.
+        let rests = watch::Sender::new(true);
         let (receipts, given) = mpsc::unbounded_channel();
         let listening = tokio::spawn(listen(session, rests.subscribe(), receipts));
         // Not among the tasks that end with the listener: what was handed over is acknowledged still.
@@ -38,6 +39,7 @@ impl JetStreamListener {
 #[async_trait]
 impl Listener for JetStreamListener {
     async fn heard(&mut self) -> Option<Vec<Ring>> {
+        self.rests.send_if_modified(std::mem::take);
         self.heard.take().await
     }
 

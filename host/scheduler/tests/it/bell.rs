@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::pull;
 use threeport_scheduler::{Bell, Listener};
 use tokio::time::{Instant, timeout_at};
 
@@ -124,6 +125,29 @@ async fn what_a_host_that_is_full_cannot_take_is_heard_by_another() {
     }
     hears(&mut free.listener, 0..200).await;
     println!("all heard by the other after {:?}", started.elapsed());
+}
+
+/// Loading plugins takes a host a while: what it would hear meanwhile would wait for that, or until it is heard again.
+#[tokio::test]
+async fn a_host_that_does_not_listen_yet_takes_no_rings_from_the_others() {
+    let nats = Nats::start().await;
+    let (mut starts, mut works) = (host(&nats).await, host(&nats).await);
+    let given = async || {
+        let stream = nats.context().await.get_stream("THREEPORT_WAKE").await.unwrap();
+        let consumer = stream.get_consumer::<pull::Config>("threeport-hosts").await.unwrap();
+        consumer.cached_info().clone()
+    };
+    (0..200).for_each(|uid| works.bell.ring(wake(uid)));
+    hears(&mut works.listener, 0..200).await;
+    is_empty(&nats).await;
+    assert_eq!(
+        given().await.delivered.consumer_sequence,
+        200,
+        "some ring was given to who did not ask, and then again"
+    );
+    drop(works);
+    starts.bell.ring(wake("a"));
+    hears(&mut starts.listener, ["a"]).await;
 }
 
 #[tokio::test]

@@ -25,6 +25,8 @@ async fn deleting_the_stream_costs_only_a_moment() {
 async fn a_stream_that_vanishes_while_nobody_rings_is_made_again() {
     let nats = Nats::start().await;
     let (rings, mut hears_it) = (host(&nats).await, host(&nats).await);
+    // One that works: who does not pull yet has nothing to miss.
+    hears_it.listener.rest(false);
     nats.context().await.delete_stream("THREEPORT_WAKE").await.unwrap();
     ill(&hears_it.status, Reason::NotAnswering).await;
     well(&hears_it.status).await;
