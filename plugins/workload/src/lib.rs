@@ -16,7 +16,7 @@ pub use spec::{Workload, WorkloadSpec, WorkloadStatus};
 
 /// The field that names the Cluster.
 const CLUSTER: &str = "spec.cluster";
-/// While it is not as it should be, pods are looked at this much later, and again and again: what they say is not watched.
+/// While it is not as it should be, pods are looked at again this much later: what they say is not watched.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Serves the kind.
@@ -32,7 +32,7 @@ impl Reconciler for Workloads {
         let deployment = request.observed("Deployment", &object.name);
         let status = seen(&request, deployment);
         let endpoint = status.endpoint.clone();
-        let Claim { condition, settled, troubled } = ready(&request, cluster, deployment, &status);
+        let (condition, settled) = ready(&request, cluster, deployment, &status);
 
         let mut plan = Plan::new(status)
             .condition(condition)
@@ -46,9 +46,6 @@ impl Reconciler for Workloads {
         let selector = format!("{}={}", manifests::LABEL, object.name);
         let fields = ["status.readyReplicas", "status.updatedReplicas", "status.conditions"];
         plan = plan.watch_labelled(target, "apps/v1", "Deployment", object.namespace.as_deref(), &fields, &selector);
-        if troubled {
-            plan = plan.memory(json!({"troubled": true}));
-        }
         Ok(if settled { plan } else { plan.requeue_after(LOOK_AGAIN) })
     }
 }
@@ -83,27 +80,15 @@ fn seen(request: &Request<Workload>, deployment: Option<&Observed>) -> WorkloadS
     }
 }
 
-/// What is said of it.
-struct Claim {
-    condition: Condition,
-    /// Nothing is left to wait for.
-    settled: bool,
-    /// Its pods say what is wrong.
-    troubled: bool,
-}
-
-/// The claim, from what was seen before this plan. The host lowers it when the plan changes anything.
+/// The claim, from what was seen before this plan, and whether nothing is left to wait for. The host lowers it when the plan changes anything.
 fn ready(
     request: &Request<Workload>,
     cluster: &Related,
     deployment: Option<&Observed>,
     status: &WorkloadStatus,
-) -> Claim {
+) -> (Condition, bool) {
     let spec = &request.object.spec;
-    let not = |reason: &str, message: String| {
-        let condition = Condition::ready(Status::False, reason, message);
-        Claim { condition, settled: false, troubled: false }
-    };
+    let not = |reason: &str, message: String| (Condition::ready(Status::False, reason, message), false);
     if let Some(refused) = request.observed.iter().find_map(|seen| seen.error.as_ref().map(|error| (seen, error))) {
         let (seen, error) = refused;
         return not(&error.code, format!("{} refused {}: {}", cluster.reference, seen.reference, error.message));
@@ -122,15 +107,12 @@ fn ready(
         return not("Progressing", format!("{counts}: the change is being put on {}", cluster.reference));
     }
     if deployment.health == "current" {
-        let condition = Condition::ready(Status::True, "Available", counts);
-        return Claim { condition, settled: true, troubled: false };
+        return (Condition::ready(Status::True, "Available", counts), true);
     }
-    // Only now is it worth a look at the pods; and not at each step of a roll-out that goes well.
-    let goes_on = deployment.health == "in-progress" && request.reason == "drift" && request.memory.is_none();
+    // Only now is it worth a look at the pods.
     let namespace = request.object.namespace.as_deref();
-    let look = || pods::trouble(&cluster.reference, namespace, &request.object.name, &spec.image);
-    match if goes_on { Ok(None) } else { look() } {
-        Ok(Some(trouble)) => Claim { troubled: true, ..not(&trouble.reason, format!("{counts}: {}", trouble.message)) },
+    match pods::trouble(&cluster.reference, namespace, &request.object.name, &spec.image) {
+        Ok(Some(trouble)) => not(&trouble.reason, format!("{counts}: {}", trouble.message)),
         Ok(None) | Err(_) => {
             let why = if deployment.message.is_empty() { String::new() } else { format!(": {}", deployment.message) };
             let reason = if deployment.health == "failed" { "Failed" } else { "Progressing" };
