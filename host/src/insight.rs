@@ -15,6 +15,10 @@ impl Insight for Told {
             Ok(placed.into_iter().map(told).collect())
         })
     }
+
+    fn host(&self) -> String {
+        self.0.host().to_owned()
+    }
 }
 
 fn told(placed: threeport_controller::Placed) -> Placed {

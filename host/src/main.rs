@@ -1,5 +1,6 @@
 //! The `threeport` binary: the server and the client commands.
 
+mod backlog;
 mod bell;
 mod config;
 mod files;

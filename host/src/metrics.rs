@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::metrics::{Unit, describe_gauge, gauge};
+use ::metrics::{describe_gauge, gauge};
 use anyhow::{Context, Result};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_process::Collector;
 use threeport_controller::Monitor;
 use threeport_store::Store;
+
+use crate::backlog::{self, Backlog};
 
 /// From a look into memory to a slow target.
 const SECONDS: [f64; 19] = [
@@ -40,9 +42,7 @@ pub(crate) fn install() -> Result<PrometheusHandle> {
     threeport_scheduler::describe_meters();
     threeport_store::describe_meters();
     threeport_wasm::describe_meters();
-    describe_gauge!("threeport_queue_depth", "Work items that are due and held by nobody, by class");
-    describe_gauge!("threeport_queue_oldest_due_seconds", Unit::Seconds, "How long the oldest of them has been due");
-    describe_gauge!("threeport_queue_leased", "Work items that a run holds");
+    backlog::describe_meters();
     describe_gauge!("threeport_queue_items", "All work items");
     describe_gauge!("threeport_store_resource_version", "The newest committed resourceVersion");
     describe_gauge!("threeport_store_available", "1, or 0 while the database cannot be reached or not be written to");
@@ -63,22 +63,18 @@ pub(crate) fn install() -> Result<PrometheusHandle> {
 pub(crate) fn exposition(handle: PrometheusHandle, store: Store, monitor: Monitor) -> threeport_api::Metrics {
     let process = Collector::default();
     process.describe();
+    let backlog = Backlog::default();
     Arc::new(move || {
         process.collect();
         monitor.sample();
+        backlog.sample(&store, &monitor);
         sample(&store);
         handle.render()
     })
 }
 
 fn sample(store: &Store) {
-    let queue = store.queue();
-    for (class, depth) in ["user", "dependency", "drift", "resync"].into_iter().zip(queue.by_class) {
-        gauge!("threeport_queue_depth", "class" => class).set(depth as f64);
-    }
-    gauge!("threeport_queue_oldest_due_seconds").set(queue.oldest.as_secs_f64());
-    gauge!("threeport_queue_leased").set(queue.leased as f64);
-    gauge!("threeport_queue_items").set(queue.items as f64);
+    gauge!("threeport_queue_items").set(store.queue().items as f64);
     gauge!("threeport_store_resource_version").set(store.version() as f64);
     gauge!("threeport_store_available").set(if store.trouble().is_none() { 1.0 } else { 0.0 });
     gauge!("threeport_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);

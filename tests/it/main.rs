@@ -16,6 +16,7 @@ mod nats;
 mod operating;
 mod outages;
 mod path;
+mod pausing;
 mod postgres;
 mod refusals;
 mod seeing;

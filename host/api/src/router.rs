@@ -17,7 +17,7 @@ use crate::body::Incoming;
 use crate::insight::{self, Insight, Nothing, View};
 use crate::meters::Meter;
 use crate::query::{Query, segments};
-use crate::registry::{Kind, Registry};
+use crate::registry::{Kind, OWN_GROUP, Registry};
 use crate::seen::Seen;
 use crate::status::{ApiError, ApiResult, json_response};
 use crate::{Limits, Metrics, blobs, discovery, openapi, resources};
@@ -165,6 +165,10 @@ async fn route(app: &Arc<App>, request: Request, meter: &mut Meter, trail: &mut 
         [".well-known", "openid-configuration"] => {
             let address = format!("https://{}", app.address);
             get(json_response(StatusCode::OK, app.auth.tokens().configuration(&address).to_string()))
+        }
+        ["apis", OWN_GROUP, "v1", insight::QUEUE] => get(insight::queue(app, &user, None).await?),
+        ["apis", OWN_GROUP, "v1", "namespaces", namespace, insight::QUEUE] => {
+            get(insight::queue(app, &user, Some(namespace)).await?)
         }
         [] => get(discovery::paths(&kinds)),
         segments => {

@@ -12,7 +12,7 @@ use crate::kinds::{Kind, Kinds};
 use crate::output::{columns, printable};
 use crate::select::{Objects, Selected, fetch};
 use crate::time::ago;
-use crate::{Connection, events, output, tree};
+use crate::{Connection, events, output, tree, why};
 
 pub(crate) const EXAMPLES: &str = "Examples:
   threeport describe workload web
@@ -68,6 +68,7 @@ async fn describe(server: &Server, kind: &Kind, object: &Value, with_events: boo
     links(&mut out, "Used by", tree["referrers"].as_array())?;
     children(&mut out, tree["root"]["children"].as_array())?;
     inventory(&mut out, tree["root"]["inventory"].as_array())?;
+    runs(&mut out, &tree["work"])?;
     if with_events {
         let events = events::about(server, object).await?;
         if events.is_empty() {
@@ -172,6 +173,16 @@ fn status(out: &mut Vec<u8>, object: &Value) -> Result<()> {
         })
         .collect();
     columns(out, "  ", &["TYPE", "STATUS", "REASON", "AGE", "MESSAGE"], &rows)
+}
+
+/// The last run and the next one; nothing where nobody works on it.
+fn runs(out: &mut Vec<u8>, work: &Value) -> Result<()> {
+    let mut say = |title: &str, said: Option<String>| match said {
+        Some(said) => writeln!(out, "{title:<14}{}", printable(&said)),
+        None => Ok(()),
+    };
+    say("Last run:", why::last_run(work))?;
+    Ok(say("Next run:", why::next_run(work))?)
 }
 
 fn text(value: &Value, key: &str) -> String {

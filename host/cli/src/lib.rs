@@ -16,8 +16,10 @@ mod get;
 mod kinds;
 mod manifests;
 mod output;
+mod pause;
 pub mod plugin;
 mod progress;
+mod queue;
 mod select;
 mod time;
 mod tree;
@@ -73,6 +75,15 @@ pub enum Command {
     /// Say why an object is Ready, or is not: down to the first cause
     #[command(after_help = why::EXAMPLES)]
     Why(why::Why),
+    /// Pause objects: nothing is done for them, or on what they are targets of, until they are resumed
+    #[command(after_help = pause::EXAMPLES)]
+    Pause(pause::Pause),
+    /// Let objects go on that were paused
+    #[command(after_help = pause::RESUME_EXAMPLES)]
+    Resume(pause::Pause),
+    /// Show the queue: what is due, who holds what, what is tried again after a failure and why
+    #[command(after_help = queue::EXAMPLES)]
+    Queue(queue::Queue),
     /// Write, build, test, push, swap and roll back plugins
     #[command(subcommand)]
     Plugin(plugin::Command),
@@ -94,6 +105,9 @@ pub async fn run(connection: &Connection, command: Command) -> Result<()> {
         Command::Wait(args) => wait::run(connection, args).await,
         Command::Tree(args) => tree::run(connection, args).await,
         Command::Why(args) => why::run(connection, args).await,
+        Command::Pause(args) => pause::run(connection, args, true).await,
+        Command::Resume(args) => pause::run(connection, args, false).await,
+        Command::Queue(args) => queue::run(connection, args).await,
         Command::Plugin(command) => plugin::run(connection, command).await,
         Command::Version(args) => version::run(connection, args).await,
     }

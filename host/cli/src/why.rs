@@ -111,17 +111,54 @@ fn details(out: &mut impl Write, indent: &str, step: &Value) -> Result<()> {
         if let Some(attempts) = work["attempts"].as_u64().filter(|attempts| *attempts > 0) {
             said.push(format!("{attempts} failed run{} in a row", if attempts == 1 { "" } else { "s" }));
         }
-        if let Some(last) = time("lastRun") {
-            said.push(format!("last run {} ago", ago(last)));
+        if let Some(last) = last_run(&step["work"]) {
+            said.push(format!("last run {last}"));
         }
-        if work["running"] == true {
-            said.push("a run is under way".to_owned());
-        } else if let Some(next) = time("nextRun").and_then(until) {
-            said.push(format!("next run in {next}"));
+        if let Some(next) = next_run(&step["work"]) {
+            said.push(format!("next run {next}"));
         }
         writeln!(out, "{indent}[{}]", said.join(", "))?;
     }
     Ok(())
+}
+
+/// What class and cause mean, for people.
+fn because(of: &Value) -> &str {
+    match (of["cause"].as_str(), of["class"].as_str()) {
+        (Some("retry"), _) => "to try again after a failure",
+        (Some("look-again"), _) => "to look at what is on its way",
+        (Some("requeue"), _) => "because the plugin asked for it",
+        (Some("resync"), _) | (None, Some("resync")) => "to look whether all is as it should be",
+        (Some("paused"), _) => "to look whether it is paused still",
+        (Some(other), _) => other,
+        (None, Some("user")) => "because it was changed",
+        (None, Some("dependency")) => "because something it depends on changed",
+        (None, Some("drift")) => "because something on a target changed",
+        (None, _) => "for no reason that is known",
+    }
+}
+
+/// When the last run was, what came of it, who ran it and why.
+pub(crate) fn last_run(work: &Value) -> Option<String> {
+    let at = work["lastRun"].as_str()?;
+    let last = &work["last"];
+    let mut said = format!("{} ago", ago(at));
+    if let Some(outcome) = last["outcome"].as_str() {
+        let verdict = last["verdict"].as_str().map(|verdict| format!(" ({verdict})")).unwrap_or_default();
+        let took = last["tookSeconds"].as_f64().unwrap_or(0.0);
+        let host = last["host"].as_str().unwrap_or_default();
+        said.push_str(&format!(" {outcome}{verdict} on {host} in {:.0}ms, {}", took * 1000.0, because(last)));
+    }
+    Some(said)
+}
+
+/// When the next run is, and why.
+pub(crate) fn next_run(work: &Value) -> Option<String> {
+    if work["running"] == true {
+        return Some("is under way".to_owned());
+    }
+    let next = work["nextRun"].as_str().and_then(until)?;
+    Some(format!("in {next} {}", because(work)))
 }
 
 #[cfg(test)]
@@ -133,7 +170,9 @@ mod tests {
     fn the_chain_is_told_down_to_the_first_cause() {
         let why = json!({"summary": "Secret shop/key does not exist: create it", "chain": [
             {"object": {"kind": "Kite", "namespace": "shop", "name": "red", "uid": "1", "ready": "False", "reason": "Waiting", "message": "for Place here"},
-             "work": {"plugin": "toys", "running": false, "attempts": 2, "class": "drift"},
+             "work": {"plugin": "toys", "running": false, "attempts": 2, "class": "drift", "cause": "retry", "nextRun": "2000-01-01T00:00:00Z",
+                "lastRun": "2000-01-01T00:00:00Z",
+                "last": {"outcome": "failed", "verdict": "Torn", "host": "one", "tookSeconds": 0.012, "class": "user"}},
              "targets": [{"kind": "Service", "namespace": "shop", "name": "red", "health": "failed", "message": "no port",
                 "target": {"kind": "Place", "namespace": "shop", "name": "here"}}]},
             {"via": {"field": "spec.secret", "role": "uses"},
@@ -145,7 +184,7 @@ mod tests {
         for part in [
             "Kite shop/red is not Ready: Waiting\n  for Place here\n",
             "  Service shop/red on Place shop/here is failed: no port\n",
-            "  [plugin toys, 2 failed runs in a row]\n",
+            " ago failed (Torn) on one in 12ms, because it was changed, next run in 0s to try again after a failure]\n",
             "  because of Secret shop/key (spec.secret) is missing: NotFound\n",
             "First cause: Secret shop/key does not exist: create it\n",
         ] {

@@ -11,6 +11,9 @@ pub(crate) const RECONCILING: &str = "Reconciling";
 /// There while nothing will get better by itself (kstatus).
 pub(crate) const STALLED: &str = "Stalled";
 
+/// There while somebody has paused it.
+pub(crate) const PAUSED: &str = "Paused";
+
 /// A condition as somebody claims it, before it is merged.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Claimed {
@@ -95,7 +98,8 @@ pub(crate) fn merge(
     }
     if keep_others {
         let others = previous.iter().filter(|before| {
-            !matches!(before.type_.as_str(), READY | RECONCILING | STALLED) && find(&merged, &before.type_).is_none()
+            !matches!(before.type_.as_str(), READY | RECONCILING | STALLED | PAUSED)
+                && find(&merged, &before.type_).is_none()
         });
         let others: Vec<Condition> = others.cloned().collect();
         merged.extend(others);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use threeport_kube::Watches;
 use threeport_scheduler::{Bell, Listener};
-use threeport_store::{Claim, Class, Key, Shares, Store, TraceContext};
+use threeport_store::{Claim, Class, Key, Resource, Shares, Store, TraceContext};
 use threeport_wasm::Runtime;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -25,6 +25,7 @@ use crate::kinds::{Kinds, plugins, reusables};
 use crate::lease::Lease;
 use crate::look::{self, Placed};
 use crate::meters::{self, Outcome};
+use crate::pause::Pauses;
 use crate::redact::Redactor;
 use crate::rung::Rung;
 use crate::serving::Serving;
@@ -65,6 +66,16 @@ impl Monitor {
     /// When the store fails. A target that does not answer is said of what is on it.
     pub async fn placed(&self, key: &Key) -> Result<Vec<Placed>, threeport_store::Error> {
         look::placed(&self.host, key).await
+    }
+
+    /// The name that this host claims work with.
+    pub fn host(&self) -> &str {
+        &self.host.config.owner
+    }
+
+    /// Name of the Plugin that serves a collection.
+    pub fn plugin(&self, resource: &Resource) -> Option<Arc<str>> {
+        self.host.kinds.get(resource).map(|kind| kind.plugin.clone())
     }
 
     /// Brings the meters of this moment up to date.
@@ -122,7 +133,9 @@ impl Controller {
         let redactor = Redactor::new(&config.digest_key);
         let (counters, behind) = (Counters::default(), Behind::default());
         let mixed = AtomicBool::new(false);
-        let host = Host { config, store, bell, kinds, serving, behind, mixed, targets, redactor, watches, counters };
+        let pauses = Pauses::default();
+        let host =
+            Host { config, store, bell, kinds, serving, behind, mixed, pauses, targets, redactor, watches, counters };
         Self { host: Arc::new(host), listener, drifts, running: Arc::default() }
     }
 

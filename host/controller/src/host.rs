@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::follow::Behind;
 use crate::kinds::Kinds;
 use crate::merged::Specs;
+use crate::pause::Pauses;
 use crate::redact::Redactor;
 use crate::serving::Serving;
 use crate::stats::Counters;
@@ -27,6 +28,7 @@ pub(crate) struct Host {
     pub(crate) behind: Behind,
     /// Whether a host of another version is there.
     pub(crate) mixed: AtomicBool,
+    pub(crate) pauses: Pauses,
     pub(crate) targets: Arc<Targets>,
     pub(crate) redactor: Redactor,
     pub(crate) watches: Watches,

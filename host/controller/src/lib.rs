@@ -32,6 +32,7 @@ mod merged;
 mod meters;
 mod names;
 mod observe;
+mod pause;
 mod permissions;
 mod plan;
 mod plugins;

@@ -13,6 +13,7 @@ use crate::conditions::{Claimed, READY};
 use crate::gates::{self, Gate};
 use crate::host::Host;
 use crate::kinds::Kind;
+use crate::pause;
 use crate::report::{self, Report};
 use crate::serving::{Job, NotLoaded, approved, history, requested};
 use crate::trouble::{BACKSTOP, Pace, Stop, Trouble};
@@ -35,8 +36,19 @@ pub(crate) enum Install {
     Remove { name: String },
 }
 
-/// A run for a Plugin object.
+/// A run for a Plugin object. It goes on where the plugin is paused: only the runs for its objects wait.
 pub(crate) async fn run(host: &Host, claim: &Claim, body: &Value) -> Result<(Report, Option<Install>), Stop> {
+    let (mut report, install) = match go(host, claim, body).await {
+        Err(Stop::Trouble(trouble)) => (Report::trouble(&trouble), None),
+        done => done?,
+    };
+    if !report.finished {
+        report.claims.extend(pause::of_plugin(body));
+    }
+    Ok((report, install))
+}
+
+async fn go(host: &Host, claim: &Claim, body: &Value) -> Result<(Report, Option<Install>), Stop> {
     let name = claim.object.key.name.to_string();
     if body["metadata"].get("deletionTimestamp").is_some_and(|at| !at.is_null()) {
         return remove(host, &name).await;

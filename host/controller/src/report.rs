@@ -10,6 +10,7 @@ use crate::backoff::{after_failures, jittered};
 use crate::conditions::{self, Claimed, READY, RECONCILING, STALLED};
 use crate::config::Config;
 use crate::events::{self, Note};
+use crate::pause;
 use crate::trouble::{Pace, Trouble};
 
 /// The result of a run.
@@ -24,6 +25,8 @@ pub(crate) struct Report {
     /// `fields` are laid over what is there instead of replacing it.
     pub(crate) merge_fields: bool,
     pub(crate) pace: Pace,
+    /// Why it is looked at then, if there is more to say than the pace does.
+    pub(crate) next: Option<&'static str>,
     pub(crate) notes: Vec<Note>,
     /// New carried state, if it changed.
     pub(crate) carried: Option<Value>,
@@ -48,6 +51,7 @@ impl Report {
             fields: None,
             merge_fields: false,
             pace,
+            next: None,
             notes: Vec::new(),
             carried: None,
             inventory: None,
@@ -90,13 +94,15 @@ impl Report {
         let judged = object.pointer("/status/observedGeneration").and_then(Value::as_i64) == Some(generation);
         let attempts = if judged { claim.attempts } else { 0 };
         completion.failed = self.pace.is_failure();
-        let (next, class) = match self.pace {
-            Pace::Backoff => (after_failures(attempts, config.backoff_cap), Class::Drift),
-            Pace::Slow => (jittered(config.slow_retry), Class::Resync),
-            Pace::Within(next) => (next, if next < config.resync / 2 { Class::Drift } else { Class::Resync }),
+        let (next, class, reason) = match self.pace {
+            Pace::Backoff => (after_failures(attempts, config.backoff_cap), Class::Drift, "retry"),
+            Pace::Slow => (jittered(config.slow_retry), Class::Resync, "retry"),
+            Pace::Within(next) if next < config.resync / 2 => (next, Class::Drift, self.next.unwrap_or("look-again")),
+            Pace::Within(next) => (next, Class::Resync, self.next.unwrap_or("resync")),
         };
         completion.next = Some(next);
         completion.next_class = Some(class);
+        completion.next_reason = Some(reason);
         let mut claims = self.claims;
         if completion.failed {
             say_next(&mut claims, attempts.saturating_add(1), next, now);
@@ -108,6 +114,7 @@ impl Report {
             let ready = conditions::find(&merged, READY);
             is_ready = ready.is_some_and(|ready| ready.status == "True");
             if let Some(ready) = ready {
+                completion.verdict = Some(ready.reason.as_str().into());
                 let before = conditions::find(&previous, READY);
                 if before.is_none_or(|before| before.status != ready.status || before.reason != ready.reason) {
                     let warning = ready.status != "True" && self.pace.is_failure();
@@ -128,7 +135,9 @@ impl Report {
             }
         }
         completion.ops.extend(notes.iter().map(|note| events::op(object, note, &config.owner, now)));
-        completion.wake_dependants = was_ready != is_ready || self.outward;
+        // Those whose target it is, too, say that it is paused, and go on at once.
+        let turns = pause::turns(object, &completion);
+        completion.wake_dependants = was_ready != is_ready || self.outward || turns;
         completion
     }
 }

@@ -26,6 +26,7 @@ use crate::leave;
 use crate::merged::{self, Merged};
 use crate::meters::{self, Part};
 use crate::observe::Reach;
+use crate::pause;
 use crate::plan::{self, Refused};
 use crate::references;
 use crate::report::{self, Report};
@@ -59,6 +60,9 @@ struct Run<'a> {
 
 /// A run for an object of a plugin's kind.
 pub(crate) async fn run(host: &Host, claim: &Claim, lease: &Lease, body: &Value) -> Result<Report, Stop> {
+    if let Some(report) = pause::held(host, claim, body).await? {
+        return Ok(report);
+    }
     let deleting = request::deleting(body);
     if deleting && let Some(report) = before_cleanup(host, claim, body).await? {
         return Ok(report);
@@ -349,6 +353,7 @@ impl Run<'_> {
             .chain(outcome.notes)
             .collect();
         report.raise_epoch = outcome.raise_epoch;
+        report.next = Some("requeue").filter(|_| matches!(plan.next, Next::RequeueAfterMs(_)) && !outcome.changed);
         report.inventory = changed(&self.claim.inventory, outcome.inventory);
         self.carry(&mut report, carried);
         Ok(report)

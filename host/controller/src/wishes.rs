@@ -15,6 +15,9 @@ pub(crate) const ABANDON: &str = "threeport.dev/abandon";
 /// `true`: a plan that keeps nothing of what there is is carried out all the same.
 pub(crate) const ALLOW_PRUNE: &str = "threeport.dev/allow-prune";
 
+/// `true`: nothing is done for it, or for those whose target it is.
+pub(crate) const PAUSE: &str = "threeport.dev/paused";
+
 /// The annotations of one object.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Wishes {
@@ -92,7 +95,8 @@ pub(crate) fn abandoned(body: &Value) -> Result<bool, &str> {
     flag(body, ABANDON)
 }
 
-fn flag<'a>(body: &'a Value, key: &str) -> Result<bool, &'a str> {
+/// Whether an annotation says `true`; the value, if it says neither that nor `false`.
+pub(crate) fn flag<'a>(body: &'a Value, key: &str) -> Result<bool, &'a str> {
     match annotation(body, key) {
         None | Some("" | "false") => Ok(false),
         Some("true") => Ok(true),

@@ -16,6 +16,7 @@ use crate::host::{Host, now};
 use crate::kinds::{Kind, plugins, reusables};
 use crate::lease::Lease;
 use crate::meters::{self, Outcome, Part};
+use crate::pause;
 use crate::plugins::{self as plugin_objects, Install};
 use crate::report::Report;
 use crate::revisions;
@@ -70,6 +71,7 @@ async fn finish(
     completion.watches = host.watches.has(&claim.object.uid);
     let failed = completion.failed;
     let later = later(&completion);
+    let turns = pause::turns(object, &completion);
     let completing = Instant::now();
     let completed = complete(host, claim, lease, object, completion).await;
     meters::part(host, resource, Part::Complete, completing.elapsed());
@@ -99,6 +101,14 @@ async fn finish(
             }
             if let Some(install) = install.filter(|_| whole) {
                 follow_up(host, install).await;
+            }
+            if turns && *resource == plugins() {
+                // Its objects have to say that they are paused, or go on at once.
+                for kind in host.kinds.of_plugin(&claim.object.key.name) {
+                    if let Err(error) = host.wake_all(&kind.resource).await {
+                        tracing::warn!(kind = kind.kind, "objects are not looked at at once: {error}");
+                    }
+                }
             }
         }
         None => lost(host, claim),
@@ -264,6 +274,7 @@ pub(crate) mod tests {
             serving: Serving::new(Runtime::new(Limits::default()).unwrap()),
             behind: crate::follow::Behind::default(),
             mixed: std::sync::atomic::AtomicBool::new(false),
+            pauses: crate::pause::Pauses::default(),
             redactor: crate::redact::Redactor::new(&config.digest_key),
             watches: Watches::new(Arc::new(|_: &str| {})),
             bell: Arc::new(local::bell().0),

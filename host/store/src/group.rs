@@ -1,6 +1,7 @@
 //! A group of requests on its way into one transaction. Everything is decided here, in memory, against the committed state and the group so
 //! far; the engine then writes what came of it.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use crate::shares::{self, Shares};
 use crate::state::{Entry, State};
 use crate::trace::TraceContext;
 use crate::types::{Class, Key, Object};
-use crate::work::{Claim, Completed, Completion, HIGHEST_EPOCH, InventoryEntry};
+use crate::work::{Claim, Completed, Completion, HIGHEST_EPOCH, InventoryEntry, LastRun};
 
 /// Requests that are committed together.
 pub(crate) struct Group<'a> {
@@ -244,9 +245,18 @@ impl Group<'_> {
     fn settle(&mut self, id: i64, claim: &Lease, completion: &Completion) {
         let now = self.now;
         self.queue.update(id, |work| {
+            let held = work.held.take();
+            work.last = Some(LastRun {
+                ended: now,
+                took: held.as_ref().map_or(0, |held| now.saturating_sub(held.since)),
+                host: claim.owner.clone(),
+                class: held.as_ref().map_or(work.class, |held| held.class),
+                reason: held.as_ref().and_then(|held| held.reason.clone()),
+                failed: completion.failed,
+                verdict: completion.verdict.clone(),
+            });
             work.owner = None;
             work.watcher = completion.watches.then(|| claim.owner.clone());
-            work.ran = Some(now);
             work.done = claim.wanted;
             let raised = completion.raise_epoch.filter(|epoch| *epoch <= HIGHEST_EPOCH);
             work.epoch = work.epoch.max(raised.unwrap_or(0));
@@ -254,8 +264,12 @@ impl Group<'_> {
             if work.wanted == claim.wanted {
                 work.due_at = completion.next.map(|next| now.saturating_add(span(next)));
                 work.class = completion.next_class.unwrap_or(Class::Resync);
+                work.reason = completion.next_reason.map(Cow::Borrowed);
             } else {
                 work.due_at = Some(now);
+                // Not that of the run that has ended: a user's change is urgent once.
+                work.class = held.and_then(|held| held.woken).unwrap_or(work.class);
+                work.reason = None;
             }
         });
     }

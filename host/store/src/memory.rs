@@ -210,9 +210,16 @@ impl Memory {
     pub(crate) fn replace(&self, state: State, queue: Queue) {
         let version = state.version;
         *self.write() = state;
-        *self.queue() = queue;
+        self.replace_queue(queue);
         self.tell(version, true);
         self.due.send_replace(());
+    }
+
+    /// Puts work items as their rows say them in the place of those that were known.
+    pub(crate) fn replace_queue(&self, mut queue: Queue) {
+        let mut known = self.queue();
+        queue.remember(&known);
+        *known = queue;
     }
 
     fn tell(&self, version: u64, suspected: bool) {

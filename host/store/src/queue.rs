@@ -1,15 +1,18 @@
 //! The work items in memory: what is due, in which class, for which namespace and target, and who holds it. The writer changes it and writes
 //! every changed item as a row in the same transaction; after a failed transaction it is read again from the rows.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
 
 use crate::choice::{Due, Turns, choose};
 use crate::shares::{Lot, Shares, Targets};
 use crate::trace::TraceContext;
 use crate::types::{Class, Key};
-use crate::work::Standing;
+use crate::work::{LastRun, Standing};
 
 /// Microseconds since 1970.
 pub(crate) fn now() -> i64 {
@@ -45,14 +48,30 @@ pub(crate) struct Work {
     pub(crate) until: i64,
     /// The newest epoch whose lease ended without a result, as far as this process knows.
     pub(crate) lapsed: u64,
-    /// When a run of it ended last, as far as this process knows.
-    pub(crate) ran: Option<i64>,
     /// Who ran it last, and watches what it has on targets.
     pub(crate) watcher: Option<Arc<str>>,
+    /// Why it is due when nothing has happened, as the last run said; None: the class says it.
+    pub(crate) reason: Option<Cow<'static, str>>,
+    /// Of the lease that holds it, or of the last one, as far as this process knows.
+    pub(crate) held: Option<Held>,
+    /// How the last run ended, as far as this process knows.
+    pub(crate) last: Option<LastRun>,
     /// Of the write that made it due, until a run has it.
     pub(crate) trace: Option<TraceContext>,
     /// Where its runs go, as its object's references say; not in the row.
     pub(crate) targets: Targets,
+}
+
+/// Since when an item is held, and what for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Held {
+    pub(crate) since: i64,
+    pub(crate) class: Class,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<Cow<'static, str>>,
+    /// What has happened since: the class of the next run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) woken: Option<Class>,
 }
 
 impl Work {
@@ -69,8 +88,10 @@ impl Work {
             epoch: 0,
             until: 0,
             lapsed: 0,
-            ran: None,
             watcher: None,
+            reason: None,
+            held: None,
+            last: None,
             trace: None,
             targets: None,
         }
@@ -186,7 +207,9 @@ impl Queue {
     pub(crate) fn follow(&mut self, id: i64, mut work: Work) {
         if let Some(known) = self.items.remove(&id) {
             self.unindex(id, &known);
-            (work.ran, work.targets) = (known.ran, known.targets);
+            work.targets = known.targets;
+            work.last = work.last.or(known.last);
+            work.held = work.held.or(known.held.filter(|_| work.owner == known.owner && work.epoch == known.epoch));
         }
         self.load(id, work);
     }
@@ -200,6 +223,17 @@ impl Queue {
         self.unindex(id, &work);
         work.targets = targets;
         self.load(id, work);
+    }
+
+    /// Takes what rows do not say from what was known before.
+    pub(crate) fn remember(&mut self, before: &Self) {
+        for (id, work) in &mut self.items {
+            let Some(known) = before.items.get(id) else { continue };
+            work.last = work.last.take().or_else(|| known.last.clone());
+            if work.owner == known.owner && work.epoch == known.epoch {
+                work.held = work.held.take().or_else(|| known.held.clone());
+            }
+        }
     }
 
     /// Ends the leases of these owners; what they held is due as it was.
@@ -252,7 +286,14 @@ impl Queue {
             }
             let due = work.due_at.is_some_and(|due_at| due_at <= now);
             work.trace = if due { work.trace.or(trace) } else { trace };
+            if !due || work.class > class {
+                // It is not the time that makes it due.
+                work.reason = None;
+            }
             work.class = if due { work.class.min(class) } else { class };
+            if let Some(held) = work.held.as_mut().filter(|_| work.owner.is_some()) {
+                held.woken = Some(held.woken.map_or(class, |woken| woken.min(class)));
+            }
             work.due_at = Some(work.due_at.map_or(now, |due_at| due_at.min(now)));
         });
     }
@@ -294,6 +335,7 @@ impl Queue {
         for id in &claimed {
             self.update(*id, |work| {
                 work.owner = Some(owner.clone());
+                work.held = Some(Held { since: now, class: work.class, reason: work.reason.take(), woken: None });
                 work.epoch += 1;
                 work.until = now.saturating_add(span(ttl));
             });
@@ -340,8 +382,15 @@ impl Queue {
             class: work.class,
             running: work.owner.is_some() && work.until > now,
             due_in: work.due_at.map(|due_at| micros(due_at - now)),
-            ran_ago: work.ran.map(|ran| micros(now - ran)),
+            reason: work.reason.clone(),
+            last: work.last.clone(),
+            last_ago: work.last.as_ref().map(|last| micros(now - last.ended)),
         })
+    }
+
+    /// All items, for who looks at them from outside.
+    pub(crate) fn items(&self) -> impl Iterator<Item = (i64, &Work)> {
+        self.items.iter().map(|(id, work)| (*id, work))
     }
 
     pub(crate) fn stats(&self, now: i64) -> QueueStats {

@@ -192,7 +192,6 @@ pub(crate) fn queue(rows: Vec<StoredWork>, state: &State) -> Queue {
     for row in rows {
         let Some(key) = state.key_of_id(row.object).cloned() else { continue };
         let work = Work {
-            key,
             wanted: row.wanted.unsigned_abs(),
             done: row.done.unsigned_abs(),
             class: class(row.class),
@@ -201,11 +200,10 @@ pub(crate) fn queue(rows: Vec<StoredWork>, state: &State) -> Queue {
             owner: row.owner.map(Into::into),
             epoch: row.epoch.unsigned_abs(),
             until: row.until,
-            lapsed: 0,
-            ran: None,
             watcher: row.watcher.map(Into::into),
             trace: row.trace.as_deref().and_then(TraceContext::parse),
             targets: targets(state.edges_of(row.object)),
+            ..Work::new(key)
         };
         queue.load(row.object, work);
     }

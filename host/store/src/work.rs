@@ -4,6 +4,7 @@
 //! Work exists when `due_at <= now`; an expired lease needs no write because `due_at` stays in the past. The epoch rises with every claim and
 //! fences every effect of the run.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -80,8 +81,33 @@ pub struct Standing {
     pub running: bool,
     /// Until it is due: zero when it is due or being run; None: only when something happens.
     pub due_in: Option<Duration>,
-    /// Since the last run ended; None: there was none since this process started.
-    pub ran_ago: Option<Duration>,
+    /// Why it is due then, if nothing happens before, as the last run said; None: the class says it.
+    pub reason: Option<Cow<'static, str>>,
+    /// How the last run ended; None: this process does not know of any.
+    pub last: Option<LastRun>,
+    /// Since then.
+    pub last_ago: Option<Duration>,
+}
+
+/// How a run ended. Kept in memory and told to the other hosts, so that a run that changes nothing writes nothing of it into the object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRun {
+    /// Microseconds since 1970.
+    pub ended: i64,
+    /// Microseconds from the claim.
+    pub took: i64,
+    /// Who ran it.
+    pub host: Arc<str>,
+    /// Why it was due.
+    pub class: Class,
+    /// The same, where only the time had come: as the run before had said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Cow<'static, str>>,
+    /// It did not get where it wanted.
+    pub failed: bool,
+    /// Its verdict, in a word: the reason of Ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Arc<str>>,
 }
 
 /// What came of a run, written in one transaction and only if the lease still holds.
@@ -101,6 +127,10 @@ pub struct Completion {
     pub next: Option<Duration>,
     /// Class of that later look.
     pub next_class: Option<Class>,
+    /// Why it is looked at then, in a word.
+    pub next_reason: Option<&'static str>,
+    /// What came of it, in a word.
+    pub verdict: Option<Arc<str>>,
     /// True counts the run as failed (`attempts + 1`), false resets.
     pub failed: bool,
     /// The next claim's epoch is higher than this one: something newer was found than this database knows of, as after a restore.

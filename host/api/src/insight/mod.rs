@@ -1,10 +1,12 @@
-//! What belongs to an object, and why it is as it is: the subresources `tree` and `why` of every object.
+//! What belongs to an object, and why it is as it is: the subresources `tree` and `why` of every object. And the queue as a whole.
 //!
-//! Both are read-only views, made when they are asked for: from what is stored, and from what only the controller can tell ([`Insight`]).
+//! They are read-only views, made when they are asked for: from what is stored, and from what only the controller can tell ([`Insight`]).
 
 mod node;
+mod queue;
 mod tree;
 mod why;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use serde::Serialize;
 use threeport_store::{Key, Object, lifecycle};
 
 use self::node::Node;
+pub(crate) use self::queue::{QUEUE, queue};
 use crate::auth::{Attributes, Resource, User};
 use crate::router::App;
 use crate::status::{ApiError, ApiResult, json_response};
@@ -27,6 +30,9 @@ pub trait Insight: Send + Sync {
     ///
     /// It may not take longer than some seconds: of a target that does not answer, what is there is of unknown health.
     fn placed<'a>(&'a self, key: &'a Key) -> BoxFuture<'a, Result<Vec<Placed>, String>>;
+
+    /// The name that this host claims work with.
+    fn host(&self) -> String;
 }
 
 /// Something on a target.
@@ -83,6 +89,10 @@ pub(crate) struct Nothing;
 impl Insight for Nothing {
     fn placed<'a>(&'a self, _key: &'a Key) -> BoxFuture<'a, Result<Vec<Placed>, String>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn host(&self) -> String {
+        String::new()
     }
 }
 
@@ -143,6 +153,20 @@ async fn placed(app: &App, object: &Object) -> ApiResult<Vec<Placed>> {
     }
 }
 
+/// Whether somebody may get an object.
+fn may_get(app: &App, user: &User, key: &Key) -> bool {
+    // A namespace lies in itself, for the rules.
+    let own = lifecycle::is_namespace(key).then_some(&key.name);
+    let resource = Resource {
+        group: &key.resource.group,
+        resource: &key.resource.plural,
+        namespace: key.namespace.as_ref().or(own).map_or("", |namespace| namespace),
+        name: &key.name,
+        ..Resource::default()
+    };
+    app.auth.rbac().decide(user, &Attributes::on("get", resource)).allowed()
+}
+
 /// For whom a view is made.
 #[derive(Clone, Copy)]
 struct Viewer<'a> {
@@ -155,19 +179,7 @@ struct Viewer<'a> {
 impl Viewer<'_> {
     /// Whether they may see how an object is. Of all others they see no more than what they are called, as in the fields that name them.
     fn sees(&self, key: &Key) -> bool {
-        if key == self.root {
-            return true;
-        }
-        // A namespace lies in itself, for the rules.
-        let own = lifecycle::is_namespace(key).then_some(&key.name);
-        let resource = Resource {
-            group: &key.resource.group,
-            resource: &key.resource.plural,
-            namespace: key.namespace.as_ref().or(own).map_or("", |namespace| namespace),
-            name: &key.name,
-            ..Resource::default()
-        };
-        self.app.auth.rbac().decide(self.user, &Attributes::on("get", resource)).allowed()
+        key == self.root || may_get(self.app, self.user, key)
     }
 
     /// The node of a key as they may see it.

@@ -99,7 +99,7 @@ pub(crate) fn unseen(app: &App, key: &Key) -> Node {
 }
 
 /// What a key is called, and whether its kind is served.
-fn named(app: &App, key: &Key) -> (Reference, bool) {
+pub(super) fn named(app: &App, key: &Key) -> (Reference, bool) {
     let kinds = app.registry.kinds();
     let known = kinds.all().find(|kind| kind.resource == key.resource);
     let (api_version, kind) = match known {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use threeport_store::{Key, Object};
 
 use super::node::{Link, Node, of_object};
+use super::work::{Work, planner, work};
 use super::{Metadata, PATIENCE, Placed, Viewer, placed};
 use crate::status::ApiResult;
 
@@ -25,6 +26,9 @@ pub(super) struct Tree {
     metadata: Metadata,
     /// The object.
     root: Branch,
+    /// Who works on the object, and how far that is; None: nobody does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    work: Option<Work>,
     /// Who refers to it, and waits for it or would be broken without it.
     referrers: Vec<Linked>,
     /// Some of it was left out, because there is too much.
@@ -79,6 +83,7 @@ pub(super) async fn tree(viewer: Viewer<'_>, object: &Object) -> ApiResult<Tree>
         kind: super::View::Tree.kind(),
         metadata: Metadata::of(object),
         root,
+        work: work(viewer.app, &object.key, planner(viewer.app, &object.key).await?),
         referrers,
         truncated: growing.truncated,
     })

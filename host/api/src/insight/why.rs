@@ -2,15 +2,14 @@
 
 use std::collections::HashSet;
 
-use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
-use threeport_store::{Class, Key, Object, Resource};
+use threeport_store::{Key, Object, Resource};
 
-use super::node::{Link, Node, node, plugin_of};
+use super::node::{Link, Node, node};
+use super::work::{Work, planner, work};
 use super::{Metadata, Placed, Problem, Viewer, placed};
 use crate::registry::OWN_GROUP;
-use crate::router::App;
 use crate::status::ApiResult;
 
 /// Longest chain.
@@ -66,27 +65,6 @@ struct Step {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
 fn is_none(count: &usize) -> bool {
     *count == 0
-}
-
-/// Where the work on an object stands.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Work {
-    /// The Plugin that plans it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    plugin: Option<String>,
-    /// A run is under way.
-    running: bool,
-    /// Failed runs in a row.
-    attempts: u32,
-    /// When the last run ended; None: there was none since the server started.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_run: Option<String>,
-    /// When it is looked at again; None: only when something happens.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    next_run: Option<String>,
-    /// Why it is looked at then: `user`, `dependency`, `drift` or `resync`.
-    class: Class,
 }
 
 /// What is in the way of an object.
@@ -145,9 +123,7 @@ async fn step(viewer: Viewer<'_>, blocker: Blocker) -> ApiResult<(Step, Vec<Bloc
         more: 0,
     };
     let Some(stored) = stored else { return Ok((step, Vec::new())) };
-    let plugin = plugin_of(app, &key)
-        .await?
-        .filter(|_| key.resource.group.as_ref() != OWN_GROUP || key.resource.plural.as_ref() != "plugins");
+    let plugin = planner(app, &key).await?;
     step.work = work(app, &key, plugin.clone());
     let value = stored.value();
     let conditions = value.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
@@ -199,21 +175,6 @@ async fn blockers(viewer: Viewer<'_>, object: &Object, step: &Step, plugin: Opti
     waiting.sort_by_key(|(exists, _)| *exists);
     blockers.extend(waiting.into_iter().map(|(_, blocker)| blocker));
     Ok(blockers)
-}
-
-fn work(app: &App, key: &Key, plugin: Option<String>) -> Option<Work> {
-    let standing = app.store.standing(key)?;
-    let now = Timestamp::now();
-    let signed = |duration| SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX);
-    let shown = |at: Timestamp| Timestamp::from_second(at.as_second()).unwrap_or(at).to_string();
-    Some(Work {
-        plugin,
-        running: standing.running,
-        attempts: standing.attempts,
-        last_run: standing.ran_ago.and_then(|ago| now.checked_sub(signed(ago)).ok()).map(shown),
-        next_run: standing.due_in.and_then(|due| now.checked_add(signed(due)).ok()).map(shown),
-        class: standing.class,
-    })
 }
 
 /// The last step as a sentence.

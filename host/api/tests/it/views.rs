@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use threeport_store::{Completion, InventoryEntry, Key, Resource};
+use threeport_store::{Class, Completion, InventoryEntry, Key, Resource};
 
 use crate::harness::{Server, eventually, widget, widgets};
 
@@ -149,6 +149,128 @@ async fn what_is_on_targets_is_told_by_the_store_too() {
     server.store.complete(&claims[0], done).await.expect("completed");
     assert_eq!(server.store.inventory(&key).await.expect("read"), [entry]);
     let standing = server.store.standing(&key).expect("work");
-    assert!(!standing.running && standing.attempts == 0 && standing.due_in.is_none() && standing.ran_ago.is_some());
+    assert!(!standing.running && standing.attempts == 0 && standing.due_in.is_none() && standing.last.is_some());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_queue_says_what_is_due_who_holds_what_and_what_failed() {
+    let server = Server::start().await;
+    server.define_needing_widgets("toys", "ConfigMap").await;
+    const PATH: &str = "/apis/threeport.dev/v1/queue";
+    let queue = async || {
+        let (code, body) = server.get(PATH).await;
+        assert_eq!(code, 200, "{body}");
+        body
+    };
+    let none = queue().await;
+    assert_eq!((&none["kind"], &none["due"], &none["unseen"]), (&json!("Queue"), &json!(0), &json!(0)), "{none}");
+    for name in ["failed", "held"] {
+        server.make(&widgets("default"), &widget(name)).await;
+    }
+    let due = queue().await;
+    assert_eq!(
+        (&due["due"], &due["waiting"][0]["kind"], &due["waiting"][0]["class"]),
+        (&json!(2), &json!("Widget"), &json!("user")),
+        "{due}"
+    );
+    assert_eq!((&due["byPlugin"][0]["name"], &due["byPlugin"][0]["due"]), (&json!("toys"), &json!(2)), "{due}");
+    let claims = server.store.claim("me", Duration::from_secs(30), 10).await.expect("claims");
+    let of = |name: &str| claims.iter().find(|claim| &*claim.object.key.name == name).expect("claimed");
+    let condition =
+        json!({"type": "Ready", "status": "False", "reason": "Torn", "message": "mend it", "observedGeneration": 1});
+    let failed = Completion {
+        status: Some(json!({"conditions": [condition]})),
+        failed: true,
+        next: Some(Duration::from_secs(60)),
+        next_class: Some(Class::Drift),
+        next_reason: Some("retry"),
+        verdict: Some("Torn".into()),
+        ..Completion::default()
+    };
+    server.store.complete(of("failed"), failed).await.expect("completed");
+    let queue = queue().await;
+    let counts = |of: &Value| (of["due"].clone(), of["held"].clone(), of["backingOff"].clone());
+    assert_eq!(counts(&queue), (json!(0), json!(1), json!(1)), "{queue}");
+    let holder = &queue["holders"][0];
+    assert_eq!(
+        (&holder["name"], &holder["host"], &holder["epoch"]),
+        (&json!("held"), &json!("me"), &json!(1)),
+        "{queue}"
+    );
+    assert!(holder["since"].is_string() && holder["leaseUntil"].is_string(), "{queue}");
+    let failing = &queue["failing"][0];
+    assert_eq!(
+        (&failing["name"], &failing["attempts"], &failing["cause"]),
+        (&json!("failed"), &json!(1), &json!("retry")),
+        "{queue}"
+    );
+    assert_eq!((&failing["reason"], &failing["message"]), (&json!("Torn"), &json!("mend it")), "{queue}");
+    assert!(failing["next"].is_string(), "{queue}");
+    assert_eq!(queue["byHost"][0]["name"], "me", "{queue}");
+
+    let work = view(&server, "failed", "tree").await["work"].clone();
+    let last = &work["last"];
+    assert_eq!(
+        (&last["outcome"], &last["verdict"], &last["host"]),
+        (&json!("failed"), &json!("Torn"), &json!("me")),
+        "{work}"
+    );
+    assert_eq!((&last["class"], &work["cause"]), (&json!("user"), &json!("retry")), "{work}");
+    assert_eq!(server.kubectl_ok(&["get", "--raw", PATH]).await.parse::<Value>().expect("JSON")["held"], 1);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_queue_names_nothing_that_one_may_not_get() {
+    let server = Server::start().await;
+    server.define_needing_widgets("toys", "ConfigMap").await;
+    server.make(&widgets("default"), &widget("w")).await;
+    server.kubectl_ok(&["create", "namespace", "other"]).await;
+    server.make(&widgets("other"), &widget("theirs")).await;
+    server.kubectl_ok(&["create", "serviceaccount", "reader"]).await;
+    let token = server.kubectl_ok(&["create", "token", "reader"]).await.trim().to_owned();
+    let (whole, own) = ("/apis/threeport.dev/v1/queue", "/apis/threeport.dev/v1/namespaces/default/queue");
+    for path in [whole, own] {
+        assert_eq!(server.with_token(&token, Method::GET, path, None).await.0, 403, "{path}");
+    }
+    server
+        .kubectl_ok(&["create", "rolebinding", "reader", "--clusterrole=view", "--serviceaccount=default:reader"])
+        .await;
+    let seen = eventually("the role is known", || async {
+        let (code, body) = server.with_token(&token, Method::GET, own, None).await;
+        (code == 200).then_some(body)
+    })
+    .await;
+    assert_eq!(
+        (&seen["due"], &seen["waiting"][0]["name"], &seen["unseen"]),
+        (&json!(1), &json!("w"), &json!(0)),
+        "{seen}"
+    );
+    assert_eq!(server.with_token(&token, Method::GET, whole, None).await.0, 403);
+    // The right to the whole queue is not the right to what is in it.
+    server.kubectl_ok(&["create", "clusterrole", "queue", "--verb=list", "--resource=configmaps"]).await;
+    let rules = json!({"rules": [{"apiGroups": ["threeport.dev"], "resources": ["queue"], "verbs": ["list"]}]});
+    server.patch("/apis/rbac.authorization.k8s.io/v1/clusterroles/queue", "merge-patch", &rules).await;
+    server
+        .kubectl_ok(&[
+            "create",
+            "clusterrolebinding",
+            "queue",
+            "--clusterrole=queue",
+            "--serviceaccount=default:reader",
+        ])
+        .await;
+    let seen = eventually("the role is known", || async {
+        let (code, body) = server.with_token(&token, Method::GET, whole, None).await;
+        (code == 200).then_some(body)
+    })
+    .await;
+    assert_eq!((&seen["due"], &seen["unseen"]), (&json!(2), &json!(1)), "{seen}");
+    assert!(!seen.to_string().contains("theirs"), "{seen}");
+    for method in [Method::POST, Method::DELETE, Method::PUT] {
+        let answer = server.request(method.clone(), whole).json(&json!({})).send().await.expect("an answer");
+        assert_eq!(answer.status(), 405, "{method}");
+    }
     server.stop().await;
 }

@@ -8,6 +8,7 @@ mod support;
 mod fairness;
 mod late;
 mod owning;
+mod paused;
 mod plugins;
 mod runs;
 mod swap;

@@ -4,6 +4,7 @@
 //! its COMMIT is visible; so it decides on what is really there, and sequence numbers and resourceVersions appear in the order of their commits, without
 //! gaps. The lock is for speed; that nobody can write beside it is seen to by the primary key.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -15,12 +16,13 @@ use crate::crypt::Crypt;
 use crate::error::Error;
 use crate::layer::Layer;
 use crate::memory::Memory;
-use crate::queue::{Work, class};
+use crate::queue::{Held, Work, class};
 use crate::rows::Rows;
 use crate::state::{Entry, Logged};
 use crate::stored::{Loading, StoredChange, kind_of};
 use crate::trace::TraceContext;
 use crate::types::{ChangeKind, Edge, Key};
+use crate::work::LastRun;
 
 /// The format of journal rows that is written and understood here.
 pub(super) const FORMAT: i64 = 1;
@@ -110,6 +112,12 @@ struct WorkNews {
     trace: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     watcher: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<Cow<'static, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    held: Option<Held>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last: Option<LastRun>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
@@ -132,6 +140,10 @@ impl News {
             lapsed: work.lapsed,
             trace: work.trace.map(|trace| trace.to_string()),
             watcher: work.watcher.clone(),
+            reason: work.reason.clone(),
+            held: work.held.clone().filter(|_| work.owner.is_some()),
+            // While it is held, the others have been told.
+            last: work.last.clone().filter(|_| work.owner.is_none()),
         });
         let suspects = rows.suspects.iter().map(|(id, seq)| (*id, Some(*seq)));
         Self {
@@ -281,6 +293,9 @@ fn told(
             lapsed: work.lapsed,
             trace: work.trace.as_deref().and_then(TraceContext::parse),
             watcher: work.watcher,
+            reason: work.reason,
+            held: work.held,
+            last: work.last,
             ..Work::new(key_of(work.id)?)
         };
         Some((work.id, told))

@@ -420,7 +420,7 @@ impl Writer {
         if self.stale && locked {
             let rows = load::work(conn).await?;
             let queue = stored::queue(rows, &engine.memory.read());
-            *engine.memory.queue() = queue;
+            engine.memory.replace_queue(queue);
             self.stale = false;
         }
         Ok(true)

@@ -127,7 +127,7 @@ impl Writer {
         }
         let rows = load::work(&mut self.conn).await?;
         let queue = stored::queue(rows, &memory.read());
-        *memory.queue() = queue;
+        memory.replace_queue(queue);
         self.stale = false;
         Ok(())
     }

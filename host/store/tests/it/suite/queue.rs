@@ -1,7 +1,7 @@
 //! Claims, leases, completions.
 
 use serde_json::json;
-use threeport_store::{Claim, Class, Completion, Error, InventoryEntry, Op, Shares};
+use threeport_store::{Claim, Class, Completion, Error, InventoryEntry, Op, Progress, Shares};
 
 use super::*;
 
@@ -351,4 +351,52 @@ async fn a_storm_in_one_namespace_does_not_come_before_what_another_changes_once
     let next = store.claim_within("me", TTL, 2, shares).await.unwrap();
     assert_eq!(next.len(), 1);
     assert_eq!(next[0].object.key, key("small", "one"));
+}
+
+#[tokio::test]
+async fn a_survey_says_who_holds_what_and_how_the_last_run_ended() {
+    let store = open().await;
+    let one = due(&store, "one").await;
+    let survey = |store: &Store| store.survey(Some("a")).pop().unwrap();
+    assert!(matches!(survey(&store).progress, Progress::Due { .. }));
+    assert!(store.survey(Some("b")).is_empty());
+    let first = claim(&store).await;
+    let Progress::Held { host, epoch, since, left } = survey(&store).progress else { panic!("it is held") };
+    assert_eq!((&*host, epoch), ("me", first.epoch));
+    assert!(since.is_some() && left <= TTL);
+    let failed = Completion {
+        failed: true,
+        next: Some(TTL),
+        next_class: Some(Class::Drift),
+        next_reason: Some("retry"),
+        verdict: Some("Torn".into()),
+        ..Default::default()
+    };
+    store.complete(&first, failed).await.unwrap();
+    let waits = survey(&store);
+    assert!(matches!(waits.progress, Progress::BacksOff { next } if next <= TTL), "{waits:?}");
+    assert_eq!((waits.attempts, waits.reason.as_deref(), waits.verdict.as_deref()), (1, Some("retry"), Some("Torn")));
+    let standing = store.standing(&one).unwrap();
+    let last = standing.last.unwrap();
+    assert_eq!((last.failed, &*last.host, last.class, last.reason), (true, "me", first.class, None));
+    assert_eq!(standing.reason.as_deref(), Some("retry"));
+    // Something happens before the time has come.
+    store.wake(&[store.get(&key("a", "one")).await.unwrap().unwrap().uid], Class::Dependency).await.unwrap();
+    let second = claim(&store).await;
+    assert_eq!((second.class, store.survey(None)[0].reason.as_deref()), (Class::Dependency, None));
+    store.complete(&second, Completion { next: Some(TTL), ..Default::default() }).await.unwrap();
+    assert!(store.survey(None).is_empty(), "what waits for its resync is in nobody's way");
+    assert_eq!(store.standing(&one).unwrap().last.unwrap().class, Class::Dependency);
+}
+
+#[tokio::test]
+async fn what_happens_during_a_run_gives_the_next_one_its_class_and_not_the_run_before() {
+    let store = open().await;
+    write(&store, using(&key("a", "one"), &key("a", "two"))).await;
+    store.wake(&[store.get(&key("a", "one")).await.unwrap().unwrap().uid], Class::User).await.unwrap();
+    let first = claim(&store).await;
+    assert_eq!(first.class, Class::User);
+    store.wake(&[store.get(&key("a", "one")).await.unwrap().unwrap().uid], Class::Drift).await.unwrap();
+    assert!(store.complete(&first, Completion::default()).await.unwrap().due_again);
+    assert_eq!(claim(&store).await.class, Class::Drift, "a user's change is urgent once");
 }
