@@ -203,10 +203,7 @@ impl Writer {
             let done = done.unwrap_or_else(|_elapsed| Err(Failure::Passing(self.address.silent())));
             match done {
                 Ok(()) => {
-                    if self.away.take().is_some() {
-                        self.engine.memory.set_trouble(None);
-                        tracing::info!("the database is back");
-                    }
+                    self.back();
                     if self.waiting.is_empty() {
                         return;
                     }
@@ -255,6 +252,14 @@ impl Writer {
             self.away = Some((said.clone(), Instant::now()));
         }
         self.engine.memory.set_trouble(Some(said));
+    }
+
+    /// The server can be used.
+    fn back(&mut self) {
+        if self.away.take().is_some() {
+            self.engine.memory.set_trouble(None);
+            tracing::info!("the database is back");
+        }
     }
 
     /// Nothing of the group was written, so it can be decided again.
@@ -497,6 +502,8 @@ impl Writer {
     }
 
     fn answer(&mut self, outcomes: Vec<Outcome>) {
+        // Before anybody hears that it was used.
+        self.back();
         self.group.drain(..).zip(outcomes).for_each(|((_, asked), outcome)| asked.answer(outcome));
     }
 
