@@ -5,14 +5,12 @@ use std::sync::{Mutex, PoisonError};
 
 use ::metrics::{Unit, describe_gauge, gauge};
 use threeport_controller::Monitor;
-use threeport_store::{Progress, Store};
+use threeport_store::{Class, Progress, Store};
 
 const DEPTH: &str = "threeport_queue_depth";
 const OLDEST: &str = "threeport_queue_oldest_due_seconds";
 const LEASED: &str = "threeport_queue_leased";
 const BACKING_OFF: &str = "threeport_queue_backing_off";
-
-const CLASSES: [&str; 4] = ["user", "dependency", "drift", "resync"];
 
 /// Reasons are plugins' own words: no more than so many get a series.
 const REASONS: usize = 50;
@@ -41,18 +39,16 @@ impl Backlog {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let counts = &mut *known;
         counts.depth.values_mut().chain(counts.backing_off.values_mut()).for_each(|count| *count = 0.0);
-        let (mut here, mut elsewhere, mut oldest) = (0.0, 0.0, [0.0_f64; CLASSES.len()]);
-        for class in CLASSES {
-            counts.depth.entry((class, String::new())).or_default();
+        let (mut here, mut elsewhere, mut oldest) = (0.0, 0.0, [0.0_f64; Class::ALL.len()]);
+        for class in Class::ALL {
+            counts.depth.entry((class.name(), String::new())).or_default();
         }
         for item in store.survey(None) {
-            let class = item.class as usize;
             match item.progress {
                 Progress::Due { waited } => {
                     let plugin = monitor.plugin(&item.key.resource).map(|plugin| plugin.to_string());
-                    let name = CLASSES.get(class).copied().unwrap_or_default();
-                    *counts.depth.entry((name, plugin.unwrap_or_default())).or_default() += 1.0;
-                    if let Some(oldest) = oldest.get_mut(class) {
+                    *counts.depth.entry((item.class.name(), plugin.unwrap_or_default())).or_default() += 1.0;
+                    if let Some(oldest) = oldest.get_mut(item.class as usize) {
                         *oldest = oldest.max(waited.as_secs_f64());
                     }
                 }
@@ -69,8 +65,8 @@ impl Backlog {
         for ((class, plugin), count) in &counts.depth {
             gauge!(DEPTH, "class" => *class, "plugin" => plugin.clone()).set(*count);
         }
-        for (class, oldest) in CLASSES.into_iter().zip(oldest) {
-            gauge!(OLDEST, "class" => class).set(oldest);
+        for (class, oldest) in Class::ALL.into_iter().zip(oldest) {
+            gauge!(OLDEST, "class" => class.name()).set(oldest);
         }
         gauge!(LEASED, "host" => "this").set(here);
         gauge!(LEASED, "host" => "others").set(elsewhere);

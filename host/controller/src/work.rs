@@ -71,7 +71,7 @@ async fn finish(
     completion.watches = host.watches.has(&claim.object.uid);
     let failed = completion.failed;
     let later = later(&completion);
-    let turns = pause::turns(object, &completion);
+    let turns = *resource == plugins() && pause::turns(object, &completion);
     let completing = Instant::now();
     let completed = complete(host, claim, lease, object, completion).await;
     meters::part(host, resource, Part::Complete, completing.elapsed());
@@ -102,13 +102,9 @@ async fn finish(
             if let Some(install) = install.filter(|_| whole) {
                 follow_up(host, install).await;
             }
-            if turns && *resource == plugins() {
+            if turns {
                 // Its objects have to say that they are paused, or go on at once.
-                for kind in host.kinds.of_plugin(&claim.object.key.name) {
-                    if let Err(error) = host.wake_all(&kind.resource).await {
-                        tracing::warn!(kind = kind.kind, "objects are not looked at at once: {error}");
-                    }
-                }
+                plan_again(host, host.kinds.of_plugin(&claim.object.key.name)).await;
             }
         }
         None => lost(host, claim),
@@ -217,18 +213,23 @@ async fn follow_up(host: &Host, install: Install) {
             };
             let mut looked: Vec<Arc<Kind>> = kinds.iter().cloned().map(Arc::new).collect();
             looked.extend(host.kinds.all().into_iter().filter(refers).filter(|other| *other.plugin != *name));
-            for kind in looked {
-                match host.wake_all(&kind.resource).await {
-                    Ok(count) => tracing::debug!(kind = kind.kind, count, "objects are planned again"),
-                    // They are looked at again with the resync.
-                    Err(error) => tracing::warn!(kind = kind.kind, "objects are not planned again at once: {error}"),
-                }
-            }
+            plan_again(host, looked).await;
         }
         Install::Remove { name } => {
             host.kinds.install(&name, &[]);
             host.serving.remove(&name);
             tracing::info!(plugin = name, "no longer serving");
+        }
+    }
+}
+
+/// Makes all objects of these kinds due.
+async fn plan_again(host: &Host, kinds: Vec<Arc<Kind>>) {
+    for kind in kinds {
+        match host.wake_all(&kind.resource).await {
+            Ok(count) => tracing::debug!(kind = kind.kind, count, "objects are planned again"),
+            // They are looked at again with the resync.
+            Err(error) => tracing::warn!(kind = kind.kind, "objects are not planned again at once: {error}"),
         }
     }
 }

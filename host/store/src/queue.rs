@@ -28,10 +28,8 @@ fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
-const CLASSES: [Class; 4] = [Class::User, Class::Dependency, Class::Drift, Class::Resync];
-
 pub(crate) fn class(number: i64) -> Class {
-    CLASSES.get(usize::try_from(number).unwrap_or(usize::MAX)).copied().unwrap_or(Class::Resync)
+    Class::ALL.get(usize::try_from(number).unwrap_or(usize::MAX)).copied().unwrap_or(Class::Resync)
 }
 
 /// A work item.
@@ -389,8 +387,8 @@ impl Queue {
     }
 
     /// All items, for who looks at them from outside.
-    pub(crate) fn items(&self) -> impl Iterator<Item = (i64, &Work)> {
-        self.items.iter().map(|(id, work)| (*id, work))
+    pub(crate) fn items(&self) -> impl Iterator<Item = &Work> {
+        self.items.values()
     }
 
     pub(crate) fn stats(&self, now: i64) -> QueueStats {

@@ -60,48 +60,33 @@ impl Store {
         let memory = &self.engine().memory;
         let now = memory.now();
         let span = |micros: i64| Duration::from_micros(u64::try_from(micros).unwrap_or(0));
-        let mut found: Vec<(i64, Surveyed)> = Vec::new();
-        {
-            let queue = memory.queue();
-            for (id, work) in queue.items() {
-                if namespace.is_some() && work.key.namespace.as_deref() != namespace {
-                    continue;
-                }
-                let held = work.owner.as_ref().filter(|_| work.until > now);
-                let progress = match (held, work.due_at) {
-                    (Some(host), _) => Progress::Held {
-                        host: host.clone(),
-                        epoch: work.epoch,
-                        since: work.held.as_ref().map(|held| span(now - held.since)),
-                        left: span(work.until - now),
-                    },
-                    (None, Some(due_at)) if due_at <= now => Progress::Due { waited: span(now - due_at) },
-                    (None, Some(due_at)) if work.attempts > 0 => Progress::BacksOff { next: span(due_at - now) },
-                    (None, _) => continue,
-                };
-                let of_lease = work.held.as_ref().filter(|_| held.is_some());
-                found.push((
-                    id,
-                    Surveyed {
-                        key: work.key.clone(),
-                        class: of_lease.map_or(work.class, |held| held.class),
-                        reason: of_lease.map_or_else(|| work.reason.clone(), |held| held.reason.clone()),
-                        attempts: work.attempts,
-                        verdict: work.last.as_ref().and_then(|last| last.verdict.clone()),
-                        targets: Vec::new(),
-                        progress,
-                    },
-                ));
-            }
-        }
-        let state = memory.read();
-        let targets = |id: i64| {
-            let edges = state.edges_of(id).iter().filter(|edge| edge.role == "target");
-            let mut targets: Vec<Key> = edges.map(|edge| edge.to.clone()).collect();
-            targets.sort();
-            targets.dedup();
-            targets
-        };
-        found.into_iter().map(|(id, item)| Surveyed { targets: targets(id), ..item }).collect()
+        let queue = memory.queue();
+        let of_namespace =
+            queue.items().filter(|work| namespace.is_none() || work.key.namespace.as_deref() == namespace);
+        let surveyed = of_namespace.filter_map(|work| {
+            let held = work.owner.as_ref().filter(|_| work.until > now);
+            let progress = match (held, work.due_at) {
+                (Some(host), _) => Progress::Held {
+                    host: host.clone(),
+                    epoch: work.epoch,
+                    since: work.held.as_ref().map(|held| span(now - held.since)),
+                    left: span(work.until - now),
+                },
+                (None, Some(due_at)) if due_at <= now => Progress::Due { waited: span(now - due_at) },
+                (None, Some(due_at)) if work.attempts > 0 => Progress::BacksOff { next: span(due_at - now) },
+                (None, _) => return None,
+            };
+            let of_lease = work.held.as_ref().filter(|_| held.is_some());
+            Some(Surveyed {
+                key: work.key.clone(),
+                class: of_lease.map_or(work.class, |held| held.class),
+                reason: of_lease.map_or_else(|| work.reason.clone(), |held| held.reason.clone()),
+                attempts: work.attempts,
+                verdict: work.last.as_ref().and_then(|last| last.verdict.clone()),
+                targets: work.targets.as_deref().unwrap_or_default().to_vec(),
+                progress,
+            })
+        });
+        surveyed.collect()
     }
 }

@@ -233,6 +233,9 @@ pub enum Class {
 }
 
 impl Class {
+    /// All, the most urgent first; each stands at its number.
+    pub const ALL: [Self; 4] = [Self::User, Self::Dependency, Self::Drift, Self::Resync];
+
     /// As it stands in meters and subjects.
     pub fn name(self) -> &'static str {
         match self {

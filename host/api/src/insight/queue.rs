@@ -26,8 +26,6 @@ pub(crate) const QUEUE: &str = "queue";
 /// Items that are named, of each sort.
 const NAMED: usize = 500;
 
-const CLASSES: [Class; 4] = [Class::User, Class::Dependency, Class::Drift, Class::Resync];
-
 /// The document.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -132,7 +130,7 @@ pub(crate) async fn queue(app: &Arc<App>, user: &User, namespace: Option<&str>) 
         targets.entry(target).or_insert_with(|| may_get(app, user, target));
     }
     let mut whole = Group::default();
-    let mut by_class: BTreeMap<usize, Group> = (0..CLASSES.len()).map(|class| (class, Group::default())).collect();
+    let mut by_class: BTreeMap<usize, Group> = (0..Class::ALL.len()).map(|class| (class, Group::default())).collect();
     let (mut by_plugin, mut by_cluster, mut by_host) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     let count = |groups: &mut BTreeMap<String, Group>, name: String, progress: &Progress| {
         groups.entry(name).or_default().count(progress);
@@ -187,7 +185,7 @@ pub(crate) async fn queue(app: &Arc<App>, user: &User, namespace: Option<&str>) 
         backing_off: whole.backing_off,
         by_class: by_class
             .into_iter()
-            .zip(CLASSES)
+            .zip(Class::ALL)
             .map(|((_, group), class)| Group { name: class.name().to_owned(), ..group })
             .collect(),
         by_plugin: list(by_plugin),
