@@ -120,6 +120,7 @@ async fn a_body_that_never_ends_is_a_request_that_took_too_long() {
         let slow = request.body(reqwest::Body::wrap_stream(trickling)).send();
         let (slow, (code, _)) = tokio::join!(slow, server.get("/api/v1/namespaces/default"));
         let slow = slow.expect("an answer");
+        assert_eq!(slow.version(), reqwest::Version::HTTP_2, "{path}");
         assert_eq!((slow.status(), code), (StatusCode::REQUEST_TIMEOUT, StatusCode::OK), "{path}");
         let status: Value = slow.json().await.expect("a Status");
         assert_eq!((&status["kind"], &status["code"]), (&json!("Status"), &json!(408)), "{status}");
