@@ -107,12 +107,14 @@ async fn what_a_host_watched_is_watched_by_others_when_it_dies_and_when_it_goes(
     println!("after a clean stop of the host that watched: repaired after {took:?}");
     ensure!(took < Duration::from_secs(10), "it took {took:?}");
     let third = watcher(&fleet, &[first, second]).await?;
-    let seen = fleet.hosts[third].metrics()?;
-    ensure!(
-        seen.sum("threeport_hosts", &["state=\"live\""]) == 1.0
-            && seen.sum("threeport_hosts", &["state=\"gone\""]) == 1.0,
-        "{seen}"
-    );
+    // It counts them with its next beat.
+    eventually("the one that is left counts one that lives and one that is gone", SOON, || async {
+        let seen = fleet.hosts[third].metrics()?;
+        let count = |state: &str| seen.sum("threeport_hosts", &[state]);
+        ensure!(count("state=\"live\"") == 1.0 && count("state=\"gone\"") == 1.0, "{seen}");
+        Ok(())
+    })
+    .await?;
     let kubectl = fleet.hosts[third].kubectl()?;
     // By hand, in this order: the Secret with the connection is the test's own, and nobody knows that the rest needs it.
     kubectl.run(&["delete", "puppets.test.threeport.dev", "app", "-n", &place.name, "--timeout=60s"])?;
